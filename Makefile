@@ -1,0 +1,75 @@
+# Everything runs in .venv, which the targets make themselves from a bare Python.
+PYTHON ?= python3
+VENV   ?= .venv
+SPEC   ?= openapi.yaml
+OUT    ?= generated/kyc_openapi
+BIN    := $(VENV)/bin
+# pip only fetches uv, which then installs an environment in seconds.
+UV      = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test record generate check-generated spec-lint lint format types build lock check clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+$(VENV)/.uv: constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.uv pyproject.toml
+	$(UV) --editable '.[sandbox]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.uv pyproject.toml
+	$(UV) --editable '.[sandbox]' --group dev
+	@touch $(VENV)/.demo $@
+
+setup: $(VENV)/.dev ## make .venv with the library and every development tool
+
+demo: $(VENV)/.demo ## watch the client log in, renew and fail against a real server
+	@$(BIN)/python examples/demo.py
+
+test: $(VENV)/.dev ## run the tests, with 100 % branch coverage asked of kyc_client
+	$(BIN)/pytest --cov
+
+record: $(VENV)/.dev ## record the cassettes anew from the sandbox
+	$(BIN)/pytest tests/test_cassettes.py --record
+
+generate: $(VENV)/.dev ## generate OUT from SPEC (generated/kyc_openapi from openapi.yaml)
+	$(BIN)/python tools/generate.py --spec $(SPEC) --out $(OUT)
+
+check-generated: $(VENV)/.dev ## fail if OUT is not exactly what SPEC generates
+	$(BIN)/python tools/generate.py --spec $(SPEC) --out $(OUT) --check
+
+spec-lint: $(VENV)/.dev ## check SPEC against the OpenAPI standard, and its style where node is there
+	$(BIN)/openapi-spec-validator $(SPEC)
+	@if command -v npx >/dev/null; then REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true npx --yes @redocly/cli@2.77.0 lint $(SPEC); else echo "spec-lint: no npx, so no redocly lint"; fi
+
+lint: $(VENV)/.dev ## check style and the direction of imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## format the hand-written code
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+types: $(VENV)/.dev ## check types with mypy and pyright, strictly
+	$(BIN)/mypy
+	$(BIN)/mypy tools/generate.py
+	$(BIN)/mypy tests/typing
+	$(BIN)/pyright
+
+build: $(VENV)/.dev ## build the wheel and the sdist into dist/
+	rm -rf dist
+	$(BIN)/python -m hatchling build
+
+lock: $(VENV)/.uv ## pin anew what the development tools bring with them
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --upgrade --all-extras --group dev pyproject.toml --output-file constraints.txt
+
+check: lint types check-generated spec-lint test build ## all that a change must pass
+
+clean: ## remove what the targets made
+	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage

@@ -1,0 +1,43 @@
+"""The client of a KYC provider's API: generated operations, and a login that looks after itself.
+
+import kyc_client
+from kyc_openapi.api.resource import get_resource
+
+with kyc_client.connect() as client:
+    resource = get_resource.sync(client=client)
+"""
+
+from . import errors
+from ._auth import LoginAuth
+from ._client import connect
+from ._credentials import Credentials
+from ._token import Token
+from ._version import __version__ as __version__
+from .errors import (
+    BadCredentialsError,
+    ConfigurationError,
+    KYCClientError,
+    LoginError,
+    LoginRefusedError,
+    LoginResponseError,
+    LoginUnavailableError,
+    LoginValidationError,
+    UserNotVerifiedError,
+)
+
+__all__ = [
+    "BadCredentialsError",
+    "ConfigurationError",
+    "Credentials",
+    "KYCClientError",
+    "LoginAuth",
+    "LoginError",
+    "LoginRefusedError",
+    "LoginResponseError",
+    "LoginUnavailableError",
+    "LoginValidationError",
+    "Token",
+    "UserNotVerifiedError",
+    "connect",
+    "errors",
+]

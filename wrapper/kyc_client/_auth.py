@@ -1,0 +1,218 @@
+"""`LoginAuth`: puts the token on requests, and answers a 401 with one login and one more try."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, Callable, Generator
+from typing import Any, NoReturn, TypeAlias
+
+import httpx
+
+from ._base_url import parse_base_url
+from ._credentials import BASE_URL, Credentials, read_environment
+from ._flight import TokenSource, wait_async, wait_sync
+from ._login import LoginEndpoint
+from ._loops import runner_of_this_task
+from ._tls import shared_context
+from ._token import Clock, Lease, Token
+
+CredentialsSource: TypeAlias = Credentials | Callable[[], Credentials] | None
+
+# httpx's own default is 5 s for everything; uploads of documents take longer than that.
+DEFAULT_TIMEOUT = httpx.Timeout(30.0, connect=10.0)
+CONNECTION_ARGUMENTS = frozenset({"cert", "mounts", "proxy", "transport", "trust_env", "verify"})
+
+# Where a request remembers what we put into its header, so that the header of a request sent again does not pass for
+# the caller's.
+_MARK = "kyc_client.lease"
+
+
+class LoginAuth(httpx.Auth):
+    """Authentication for any httpx client: logs in on first use, keeps the token, and logs in again when it has to.
+
+    One object serves any number of sync and async clients, threads, tasks and event loops (asyncio and trio) at the
+    same time, with one login for all of them. Making one does no network I/O and starts no thread.
+
+    A request gets the token if it goes to the origin (scheme, host and port) of the base URL and has no
+    `Authorization` header of the caller's; any other request is left alone. On a 401 it is sent once more, with the
+    current token or after one login, if its body can be sent again unchanged: no body, bytes, text, JSON, a form, or
+    multipart of bytes and seekable files. When logins are tried, shared and not tried: see the table in the README.
+
+    Args:
+        base_url: the API's address, `https://<kyc_domain>`; None reads `API_BASE_URL`.
+        credentials: the login and password, or a callable that returns them, asked (in a thread of its own) at each
+            login, so that rotated secrets are picked up; None reads `API_LOGIN` and `API_PASSWORD`, or the files that
+            `API_LOGIN_FILE` and `API_PASSWORD_FILE` name, at each login likewise.
+        timeout: seconds, or an `httpx.Timeout`, for each connect, read and write of a login. A login as a whole ends
+            after 20 s.
+        allow_insecure_http: accept `http://` to a host other than this machine itself.
+        **connection_args: httpx's arguments for how a connection is made, for the login's: `verify`, `cert`, `proxy`,
+            `trust_env`, `transport`, `mounts`. A transport is used and never closed; one that is async only carries
+            the login on the event loop of the task that asks.
+
+    Raises:
+        ConfigurationError: the base URL is missing or not fit to receive a password, or a certificate can not be
+            loaded.
+        TypeError: an argument that httpx does not know, or that is not about connections.
+    """
+
+    requires_request_body = False
+    # A streamed download must reach the caller as a stream.
+    requires_response_body = False
+
+    def __init__(
+        self,
+        base_url: str | httpx.URL | None = None,
+        *,
+        credentials: CredentialsSource = None,
+        timeout: float | httpx.Timeout | None = DEFAULT_TIMEOUT,
+        allow_insecure_http: bool = False,
+        **connection_args: Any,
+    ) -> None:
+        unknown = sorted(connection_args.keys() - CONNECTION_ARGUMENTS)
+        if unknown:
+            known = ", ".join(sorted(CONNECTION_ARGUMENTS))
+            raise TypeError(f"LoginAuth() takes no {', '.join(unknown)}; of httpx's arguments it takes {known}.")
+        if base_url is None:
+            base_url = read_environment(os.environ, BASE_URL)[BASE_URL]
+        url = parse_base_url(base_url, allow_insecure_http=allow_insecure_http)
+        tls = {name: connection_args.pop(name) for name in ("verify", "cert") if name in connection_args}
+        verify = shared_context(**tls, trust_env=connection_args.get("trust_env", True))
+        clock = Clock()
+        endpoint = LoginEndpoint(url, httpx.Timeout(timeout), {**connection_args, "verify": verify}, clock)
+        self._source = TokenSource(endpoint, _asking(credentials), clock)
+        self._base_url = url
+        self._scheme, self._host, self._port = url.scheme, url.raw_host, url.port
+
+    def get_token(self) -> Token:
+        """The current token, after a login if there must be one: for a websocket, another HTTP library, a shell.
+
+        Raises:
+            ConfigurationError: there are no usable credentials.
+            LoginError: the login failed, or is known to be pointless for now.
+        """
+        lease = self._source.fresh()
+        return (lease or wait_sync(self._source.acquire())[0]).token
+
+    async def aget_token(self) -> Token:
+        """`get_token()` for async code: waits for a login without blocking the event loop. Raises the same errors."""
+        lease = self._source.fresh()
+        return (lease or (await wait_async(self._source.acquire(runner=runner_of_this_task)))[0]).token
+
+    def reset(self) -> None:
+        """Forget the token, and any refusal or cool-down that keeps calls from logging in.
+
+        For an operator who knows better: the user has been verified, the API is back. A login that is under way still
+        serves those who wait for it, but its token is not kept.
+        """
+        self._source.reset()
+
+    def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """The flow of one request through an `httpx.Client`; httpx calls it."""
+        if not self._is_ours(request):
+            yield request
+            return
+        source = self._source
+        lease, waited = source.fresh(), False
+        if lease is None:
+            lease, waited = wait_sync(source.acquire(patient=not _can_be_sent_again(request)))
+        response = yield _stamp(request, lease)
+        if not self._is_rejection(response, lease):
+            return
+        if not source.reject(lease, waited=waited) or not _can_be_sent_again(request):
+            return
+        response.read()  # Before waiting: an unread answer holds its connection, which the others may be waiting for.
+        lease, waited = wait_sync(source.acquire())
+        response = yield _stamp(request, lease)
+        self._conclude(response, lease, waited=waited)
+
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        """The flow of one request through an `httpx.AsyncClient`; httpx calls it."""
+        if not self._is_ours(request):
+            yield request
+            return
+        source = self._source
+        lease, waited = source.fresh(), False
+        if lease is None:
+            patient = not _can_be_sent_again(request)
+            lease, waited = await wait_async(source.acquire(patient=patient, runner=runner_of_this_task))
+        response = yield _stamp(request, lease)
+        if not self._is_rejection(response, lease):
+            return
+        if not source.reject(lease, waited=waited) or not _can_be_sent_again(request):
+            return
+        await response.aread()  # As in `sync_auth_flow`.
+        lease, waited = await wait_async(source.acquire(runner=runner_of_this_task))
+        response = yield _stamp(request, lease)
+        self._conclude(response, lease, waited=waited)
+
+    def _is_ours(self, request: httpx.Request) -> bool:
+        """Whether a request is to carry the token: it goes to our origin, and the caller has not authorized it."""
+        url = request.url
+        if url.raw_host != self._host or url.scheme != self._scheme or url.port != self._port:
+            return False
+        header = request.headers.get("Authorization")
+        if header is None:
+            return True
+        lease = request.extensions.get(_MARK)
+        return isinstance(lease, Lease) and header == lease.authorization
+
+    def _is_rejection(self, response: httpx.Response, lease: Lease) -> bool:
+        """Whether our origin has refused our token; a redirect may have led elsewhere, without the token."""
+        if response.status_code != httpx.codes.UNAUTHORIZED:
+            return False
+        answered = response.request
+        url = answered.url
+        ours = url.raw_host == self._host and url.scheme == self._scheme and url.port == self._port
+        return ours and answered.headers.get("Authorization") == lease.authorization
+
+    def _conclude(self, response: httpx.Response, lease: Lease, *, waited: bool) -> None:
+        """Learn from the answer to the request that was sent again."""
+        if self._is_rejection(response, lease):
+            self._source.reject(lease, waited=waited)
+        elif waited:
+            self._source.cured()
+
+    def __repr__(self) -> str:
+        return f"LoginAuth({str(self._base_url)!r})"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("A LoginAuth is not pickled, because it holds a token and a lock: make one in each process.")
+
+
+def _asking(credentials: CredentialsSource) -> Callable[[], Credentials]:
+    if credentials is None:
+        return Credentials.from_env
+    if isinstance(credentials, Credentials):
+        return lambda: credentials
+    if callable(credentials):
+        return credentials
+    raise TypeError("credentials= takes kyc_client.Credentials, or a callable without arguments that returns them.")
+
+
+def _stamp(request: httpx.Request, lease: Lease) -> httpx.Request:
+    request.headers["Authorization"] = lease.authorization
+    request.extensions[_MARK] = lease
+    return request
+
+
+def _can_be_sent_again(request: httpx.Request) -> bool:
+    """Whether a second sending would send the same body.
+
+    Measured on httpx 0.28: a generator is consumed, an open file as `content=` is at its end, and multipart silently
+    leaves out a file that can not be rewound. Multipart's class is private, so it is known by its `fields`.
+    """
+    stream = request.stream
+    if isinstance(stream, httpx.ByteStream):
+        return True
+    fields = getattr(stream, "fields", None)
+    return fields is not None and all(_can_be_read_again(getattr(field, "file", b"")) for field in fields)
+
+
+def _can_be_read_again(file: Any) -> bool:
+    if isinstance(file, bytes | str):
+        return True
+    try:
+        return bool(file.seekable())
+    except (AttributeError, ValueError):  # It has no such method, or is closed.
+        return False

@@ -1,0 +1,156 @@
+"""Credentials, and where they come from: the environment, secret files, or the caller."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from typing import TYPE_CHECKING
+
+from ._secret import Masked
+from .errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+BASE_URL = "API_BASE_URL"
+LOGIN = "API_LOGIN"
+PASSWORD = "API_PASSWORD"  # noqa: S105 - the name of a variable, not a password
+
+# The server refuses a form field over 1 MiB anyway; a secret file that is longer is the wrong file.
+_MAX_SECRET_BYTES = 64 * 1024
+
+
+class Credentials(Masked):
+    """A login and its password, as handed out by the provider.
+
+    Frozen; `repr`, `str` and `format` show neither, and pickling raises `TypeError`.
+
+    Args:
+        username: the login. It is sent exactly as it is: no stripping, no change of case, no normalisation.
+        password: the password, likewise.
+
+    Raises:
+        ConfigurationError: one of them is not a string, is empty, or can not be encoded as UTF-8.
+    """
+
+    __slots__ = ("_password", "_username")
+    _password: str
+    _username: str
+
+    def __init__(self, username: str, password: str) -> None:
+        for name, value in (("username", username), ("password", password)):
+            if not isinstance(value, str) or not value:
+                raise ConfigurationError(f"The {name} of Credentials must be a string that is not empty.")
+            if not _is_utf8(value):
+                raise ConfigurationError(f"The {name} of Credentials can not be encoded as UTF-8.")
+        self._set(_username=username, _password=password)
+
+    @property
+    def username(self) -> str:
+        """The login."""
+        return self._username
+
+    @property
+    def password(self) -> str:
+        """The password."""
+        return self._password
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Credentials:
+        """Read `API_LOGIN` and `API_PASSWORD`, or the files that `API_LOGIN_FILE` and `API_PASSWORD_FILE` name.
+
+        A single newline at the end of a file is dropped (editors and `echo` put it there); nothing else is changed.
+
+        Args:
+            environ: the environment to read; by default that of this process, as it is now.
+
+        Raises:
+            ConfigurationError: a variable is missing, blank, set twice (`X` and `X_FILE`) or unusable. One error names
+                all of them, and none of their values.
+        """
+        values = read_environment(environ, LOGIN, PASSWORD)
+        return cls(values[LOGIN], values[PASSWORD])
+
+
+def read_environment(environ: Mapping[str, str], *names: str) -> dict[str, str]:
+    """Read the variables `names`, or complain about all of those that are unusable at once.
+
+    Raises:
+        ConfigurationError: with a line for each variable that is missing or unusable, never with a value.
+    """
+    values: dict[str, str] = {}
+    problems: list[str] = []
+    for name in names:
+        value, problem = _read_variable(environ, name)
+        if problem:
+            problems.append(f"  - {problem}")
+        else:
+            values[name] = value
+    if problems:
+        # Raised here and not in an `except` block: a decoding error would carry the secret along as the context.
+        raise ConfigurationError("\n".join(["The environment is not usable for the KYC API:", *problems]))
+    return values
+
+
+def _read_variable(environ: Mapping[str, str], name: str) -> tuple[str, str | None]:
+    """The value of one variable, or what is wrong with it."""
+    in_file = f"{name}_FILE"
+    may_be_file = name != BASE_URL
+    path = environ.get(in_file) if may_be_file else None
+    value = environ.get(name)
+    if path is not None and value is not None:
+        return "", f"{name} and {in_file} are both set; unset one of them"
+    if path is None:
+        source, problem = name, None
+    else:
+        source = in_file
+        value, problem = _read_file(path)
+    if problem is None:
+        problem = _unfit(value)
+    if problem is None:
+        return value or "", None
+    hint = f" (set it, or set {in_file} to the path of a file that holds it)" if may_be_file and path is None else ""
+    return "", f"{source} {problem}{hint}"
+
+
+def _read_file(path: str) -> tuple[str, str | None]:
+    """The content of a secret file without one trailing newline, or what is wrong with it."""
+    # The path is not repeated in the message: a password set as API_PASSWORD_FILE by mistake would be shown.
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - pathlib has no bounded read
+            content = file.read(_MAX_SECRET_BYTES + 1)
+    except OSError as error:
+        return "", f"names a file that can not be read ({error.strerror or type(error).__name__})"
+    except ValueError:
+        return "", "is not a path"
+    if len(content) > _MAX_SECRET_BYTES:
+        return "", f"names a file of more than {_MAX_SECRET_BYTES} bytes, which holds no credential"
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        return "", "names a file that is not UTF-8"
+    return text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text, None
+
+
+def _unfit(value: str | None) -> str | None:
+    """Why a value can not be used; None if it can."""
+    if value is None:
+        return "is not set"
+    if not value.strip():
+        return "is empty"
+    if not _is_utf8(value):
+        return "is not valid UTF-8"
+    if value.endswith("\n"):
+        return "ends with a newline, which is sent as part of it; remove it"
+    if any(unicodedata.category(character) == "Cc" for character in value):
+        return "holds a control character; remove it"
+    return None
+
+
+def _is_utf8(value: str) -> bool:
+    """False for the lone surrogates that Python makes of undecodable bytes in the environment."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,461 @@
+"""Single flight: at most one login at a time, whoever asks, and one outcome for all who wait for it.
+
+`TokenSource` is the one holder of state. A request asks it for a token, and its answer depends on the token's phase
+(`_token`):
+
+    none, expired   wait for the login
+    fresh           use it: no lock, no I/O
+    soft            use it; the first such request starts a renewal in the background, and nobody waits for it
+                    (but a request whose body can not be sent twice waits, as in the hard phase)
+    hard            wait for the login; should it fail, use the token as long as it has not expired
+
+A login runs in a short-lived daemon thread of its own, so it belongs to no caller: nobody's cancellation, time-out or
+closed loop disturbs it, and a renewal in the background is a login that nobody waits for. All meet on one
+`concurrent.futures.Future`. What a login ends with:
+
+    success         the token is installed; all earlier failures are forgotten
+    refused         any 4xx but 408 and 429: one attempt, remembered for these credentials for 60 s, doubling to 15
+                    min; other credentials are tried at once
+    unavailable     no connection, no answer, 408, 429, 5xx: up to 3 attempts with full jitter between them, then a
+                    cool-down of 1 s, doubling to 30 s, or as long as `Retry-After` says (at most 15 min)
+    unusable        an answer without a usable token: one attempt, then the same cool-down
+    misconfigured   no credentials to be had: not remembered, since nothing was sent
+
+While a failure is remembered, calls that need a login fail at once with the same error, and a token that has not
+expired is used without trying to renew it. A login has 20 s in all; at that deadline all who wait get
+`LoginUnavailableError`.
+
+After a 401 (`reject`, `cured`):
+
+    the token that the request carried is dropped, never a newer one, and the request may be sent again with the
+    current token or that of one login
+    a login that did not cure the 401 means that the server means it: for 1 s, doubling to 10 s, a 401 is left as it
+    is, and the token stays; a login that does cure one ends that
+
+`reset()` forgets all of it. A forked child keeps the token, and no login that was under way in its parent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import weakref
+from collections.abc import Callable, Generator
+from concurrent.futures import Future
+from typing import Protocol, TypeAlias
+
+import attrs
+
+from ._credentials import Credentials
+from ._login import Failure, Grant, RunAsync
+from ._loops import run_on_private_loop, wait_for
+from ._token import Clock, Lease, Phase
+from .errors import (
+    ConfigurationError,
+    KYCClientError,
+    LoginResponseError,
+    LoginUnavailableError,
+)
+
+DEADLINE = 20.0
+_ATTEMPTS = 3
+_BACKOFF_SECONDS, _BACKOFF_LIMIT = 0.5, 8.0
+_COOLDOWN_SECONDS, _COOLDOWN_LIMIT = 1.0, 30.0
+_REFUSAL_SECONDS, _REFUSAL_LIMIT = 60.0, 15 * 60.0
+_STANDOFF_SECONDS, _STANDOFF_LIMIT = 1.0, 10.0
+# Credentials that come in turns are rare; an endless supply of wrong ones must not fill the memory.
+_MAX_REFUSALS = 16
+_NEVER = float("-inf")
+
+
+class Endpoint(Protocol):
+    """What a token source needs of `_login.LoginEndpoint`."""
+
+    @property
+    def needs_loop(self) -> bool: ...
+
+    def attempt(
+        self,
+        credentials: Credentials,
+        *,
+        within: float,
+        run_async: RunAsync,
+        opened: Callable[[Callable[[], None]], object],
+    ) -> Grant | Failure: ...
+
+
+@attrs.define
+class _Backoff:
+    """A time until which something is not done, longer with each time in a row."""
+
+    first: float
+    limit: float
+    until: float = _NEVER
+    delay: float = 0.0
+
+    def extend(self, now: float, at_least: float = 0.0) -> None:
+        self.delay = min(self.limit, max(self.first, 2 * self.delay))
+        self.until = now + max(self.delay, at_least)
+
+    def end(self) -> None:
+        self.until, self.delay = _NEVER, 0.0
+
+
+@attrs.frozen
+class _Setback:
+    """A login that failed, as all who wait for it and those who come soon after see it.
+
+    Attributes:
+        failure: the recipe of the error.
+        until: when the next login would be tried, on the monotonic clock.
+        cached: nothing was sent, because this outcome was known already.
+    """
+
+    failure: Failure
+    until: float
+    cached: bool = False
+
+    def error(self, now: float) -> KYCClientError:
+        return self.failure.error(retry_after=max(0.0, self.until - now), cached=self.cached)
+
+
+class Flight:
+    """One login under way."""
+
+    def __init__(self, epoch: int, run_async: RunAsync | None) -> None:
+        self.epoch = epoch
+        self.run_async = run_async or run_on_private_loop
+        # The thread whose event loop carries this login: a sync call there blocks the loop, so it must not wait.
+        self.loop_thread = threading.get_ident() if run_async else None
+        self.login_thread: int | None = None
+        self.credentials: Credentials | None = None
+        self.landed = False
+        self.ended = threading.Event()
+        self._close: Callable[[], None] | None = None
+        self.future: Future[Lease | _Setback] = Future()
+        # Marked as running before anybody waits: a waiter that goes away could cancel a pending future for all.
+        self.future.set_running_or_notify_cancel()
+
+    def opened(self, close: Callable[[], None]) -> None:
+        """Take the function that ends the attempt under way."""
+        self._close = close
+        if self.landed:
+            self.close()
+
+    def close(self) -> None:
+        """End the attempt under way, however slowly its bytes may drip."""
+        if self._close is not None:
+            with contextlib.suppress(Exception):  # It tears down a connection that another thread reads from.
+                self._close()
+
+
+Steps: TypeAlias = Generator[Flight, None, tuple[Lease, bool]]
+"""The way to a token: yields each login to wait for; returns the lease, and whether a login waited for brought it."""
+
+_sources: weakref.WeakSet[TokenSource] = weakref.WeakSet()
+
+
+class TokenSource:
+    """Hands out the current token and logs in when there is none; the module's docstring has the policy.
+
+    Args:
+        endpoint: performs one attempt.
+        credentials: asked for the credentials at each login, in the login's thread.
+        clock: time and chance.
+        deadline: seconds that a login may take in all, its attempts and the pauses between them.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        credentials: Callable[[], Credentials],
+        clock: Clock | None = None,
+        deadline: float = DEADLINE,
+    ) -> None:
+        self._endpoint = endpoint
+        self._credentials = credentials
+        self._clock = clock or Clock()
+        self._deadline = deadline
+        # Guards all that follows. Held for assignments only: never over I/O, a wait, an await or a yield.
+        self._lock = threading.Lock()
+        self._lease: Lease | None = None
+        self._flight: Flight | None = None
+        self._epoch = 0
+        self._forget_failures()
+        _sources.add(self)
+
+    def _forget_failures(self) -> None:
+        self._refusals: dict[Credentials, tuple[Failure, _Backoff]] = {}
+        self._cooldown = _Backoff(_COOLDOWN_SECONDS, _COOLDOWN_LIMIT)
+        self._cooldown_failure: Failure | None = None
+        # After any failed login, a token that still works is not renewed before this time.
+        self._renew_after = _NEVER
+        self._standoff = _Backoff(_STANDOFF_SECONDS, _STANDOFF_LIMIT)
+
+    # Asking for a token
+
+    def fresh(self) -> Lease | None:
+        """The current lease, if it is fresh. The hot path: a lease never changes, so that reading it needs no lock."""
+        lease = self._lease
+        if lease is not None:
+            clock = self._clock
+            if clock.monotonic() < lease.fresh_until_monotonic and clock.wall() < lease.fresh_until_wall:
+                return lease
+        return None
+
+    def acquire(self, *, patient: bool = False, runner: Callable[[], RunAsync] | None = None) -> Steps:
+        """The way to a usable token.
+
+        Args:
+            patient: wait for a renewal already in the soft phase.
+            runner: gives the way onto the caller's event loop, for a transport that works nowhere else. None for a sync
+                caller: if its thread has a loop, the call itself blocks it.
+
+        Raises:
+            KYCClientError: there is no usable token, and the login failed or is known to be pointless.
+        """
+        while True:
+            epoch = self._epoch
+            step = self._next_step(patient=patient, runner=runner)
+            if isinstance(step, Lease):
+                return step, False
+            if isinstance(step, _Setback):
+                raise step.error(self._clock.monotonic())
+            yield step
+            if step.epoch < epoch:
+                continue  # That login had begun before a reset which this caller came after.
+            outcome = step.future.result()
+            if isinstance(outcome, Lease):
+                return outcome, True
+            lease = self._usable()
+            if lease is not None:
+                return lease, False
+            raise outcome.error(self._clock.monotonic())
+
+    def _next_step(self, *, patient: bool, runner: Callable[[], RunAsync] | None) -> Lease | Flight | _Setback:
+        """What this caller does now: use a lease, wait for a login, or give up."""
+        run_async = runner() if runner is not None and self._endpoint.needs_loop else None
+        with self._lock:
+            now = self._clock.monotonic()
+            lease = self._usable()
+            if lease is not None and (
+                self._phase(lease) is Phase.FRESH or (not self._flight and now < self._renew_after)
+            ):
+                return lease
+            if lease is None and self._flight is None and now < self._cooldown.until and self._cooldown_failure:
+                return _Setback(self._cooldown_failure, self._cooldown.until, cached=True)
+            is_new = self._flight is None
+            flight = self._flight = self._flight or Flight(self._epoch, run_async)
+        if is_new:
+            self._launch(flight)
+        if lease is not None and not patient and self._phase(lease) is Phase.SOFT:
+            return lease
+        this_thread = threading.get_ident()
+        if flight.login_thread == this_thread and not flight.landed:
+            raise ConfigurationError(
+                "The credentials callable (or the transport) of this client uses the client itself while it logs in. "
+                "Give it a client of its own."
+            )
+        if runner is None and flight.loop_thread == this_thread:
+            # A login apart from the others': this call blocks the loop that theirs needs.
+            flight = Flight(flight.epoch, None)
+            self._launch(flight)
+        return flight
+
+    def _usable(self) -> Lease | None:
+        lease = self._lease
+        return None if lease is None or self._phase(lease) is Phase.EXPIRED else lease
+
+    def _phase(self, lease: Lease) -> Phase:
+        return lease.phase(self._clock.monotonic(), self._clock.wall())
+
+    # After an answer
+
+    def reject(self, lease: Lease, *, waited: bool) -> bool:
+        """Take note of a 401, and tell whether it may help to send the request again with another token.
+
+        Args:
+            lease: what the request carried.
+            waited: whether the request had waited for the login that brought it.
+        """
+        with self._lock:
+            now = self._clock.monotonic()
+            if waited and self._phase(lease) is not Phase.EXPIRED:
+                # Of the many requests that learn this of one login, the first counts.
+                if now >= self._standoff.until:
+                    self._standoff.extend(now)
+                return False
+            if self._lease is lease:
+                if now < self._standoff.until:
+                    return False
+                self._lease = None
+            return True
+
+    def cured(self) -> None:
+        """Take note that a login has cured the 401 that it was made for."""
+        with self._lock:
+            self._standoff.end()
+
+    def reset(self) -> None:
+        """Forget the token and every failure. A login under way serves those who wait for it, and installs nothing."""
+        with self._lock:
+            self._epoch += 1
+            self._lease = None
+            self._forget_failures()
+
+    def after_fork(self) -> None:
+        """Start over in a forked child: the token is as good as before, but the parent's login will never land here."""
+        self._lock = threading.Lock()
+        self._flight = None
+
+    # The login
+
+    def _launch(self, flight: Flight) -> None:
+        try:
+            threading.Thread(target=self._fly, args=(flight,), name="kyc-client-login", daemon=True).start()
+        except RuntimeError:
+            # No thread can be started: the interpreter shuts down, or the system has none left.
+            self._fly(flight)
+
+    def _fly(self, flight: Flight) -> None:
+        """Log in, and land whatever happens: a flight that never landed would block all calls for good."""
+        flight.login_thread = threading.get_ident()
+        watch = threading.Timer(self._deadline, self._time_out, (flight,))
+        watch.daemon = True
+        # Without a thread to watch it (as in `_launch`), each wait on the network is bounded, if not their sum.
+        with contextlib.suppress(RuntimeError):
+            watch.start()
+        outcome: Lease | Failure | _Setback = Failure(LoginUnavailableError, "The login was interrupted. Try again.")
+        try:
+            outcome = self._log_in(flight)
+        except Exception as error:  # noqa: BLE001 - a fault of ours, whose traceback would show the password
+            what = f"The login ended in an unexpected {type(error).__name__}. Try again later, and please report it."
+            outcome = Failure(LoginUnavailableError, what)
+        finally:
+            watch.cancel()
+            self._land(flight, outcome)
+
+    def _time_out(self, flight: Flight) -> None:
+        what = f"The login was not completed within {self._deadline:g} s. Try again later; check the network."
+        self._land(flight, Failure(LoginUnavailableError, what))
+        flight.close()
+
+    def _log_in(self, flight: Flight) -> Lease | Failure | _Setback:
+        credentials = self._ask_for_credentials()
+        if isinstance(credentials, Failure):
+            return credentials
+        flight.credentials = credentials
+        with self._lock:
+            failure, refused = self._refusals.get(credentials, (None, _Backoff(0, 0)))
+        if failure is not None and self._clock.monotonic() < refused.until:
+            return _Setback(failure, refused.until, cached=True)
+        return self._attempt(flight, credentials)
+
+    def _ask_for_credentials(self) -> Credentials | Failure:
+        try:
+            credentials = self._credentials()
+        except ConfigurationError as error:
+            return Failure(ConfigurationError, str(error))
+        except Exception as error:  # noqa: BLE001 - the caller's code; its message may hold what it was fetching
+            name = type(error).__name__
+            return Failure(ConfigurationError, f"The credentials callable raised {name}. Call it by hand to see why.")
+        if not isinstance(credentials, Credentials):
+            return Failure(ConfigurationError, "The credentials callable must return kyc_client.Credentials.")
+        return credentials
+
+    def _attempt(self, flight: Flight, credentials: Credentials) -> Lease | Failure:
+        """Try up to three times, with pauses, as long as the failure is one that may pass and the deadline allows."""
+        clock = self._clock
+        deadline = clock.monotonic() + self._deadline
+        for attempt in range(1, _ATTEMPTS + 1):
+            monotonic, wall = clock.monotonic(), clock.wall()
+            result = self._endpoint.attempt(
+                credentials,
+                within=max(deadline - monotonic, 0.001),
+                run_async=flight.run_async,
+                opened=flight.opened,
+            )
+            if isinstance(result, Grant):
+                issued_at, jitter = result.issued_at, clock.random()
+                return Lease(result.value, issued_at=issued_at, monotonic=monotonic, wall=wall, jitter=jitter)
+            if result.kind is not LoginUnavailableError or attempt == _ATTEMPTS:
+                return result
+            pause = clock.random() * min(_BACKOFF_LIMIT, _BACKOFF_SECONDS * 2 ** (attempt - 1))
+            pause = max(pause, result.retry_after or 0.0)
+            if clock.monotonic() + pause >= deadline or clock.pause(flight.ended, pause):
+                return result
+        raise AssertionError  # pragma: no cover - the last attempt returns
+
+    def _land(self, flight: Flight, outcome: Lease | Failure | _Setback) -> None:
+        """Install what the login brought, and wake all who wait; of a login and its time-out, the first counts."""
+        with self._lock:
+            if flight.landed:
+                return
+            flight.landed = True
+            if self._flight is flight:
+                self._flight = None
+            if flight.epoch != self._epoch:  # Begun before a reset.
+                lands = _Setback(outcome, _NEVER) if isinstance(outcome, Failure) else outcome
+            elif isinstance(outcome, Lease):
+                self._install(outcome, flight.credentials)
+                lands = outcome
+            else:
+                lands = self._remember(outcome, flight.credentials) if isinstance(outcome, Failure) else outcome
+                self._renew_after = max(lands.until, self._clock.monotonic() + _COOLDOWN_SECONDS)
+        flight.ended.set()
+        flight.future.set_result(lands)
+
+    def _install(self, lease: Lease, credentials: Credentials | None) -> None:
+        self._lease = lease
+        self._renew_after = _NEVER
+        self._cooldown.end()
+        if credentials is not None:
+            self._refusals.pop(credentials, None)
+
+    def _remember(self, failure: Failure, credentials: Credentials | None) -> _Setback:
+        now = self._clock.monotonic()
+        if failure.kind is ConfigurationError:
+            return _Setback(failure, now)
+        if credentials is None or failure.kind in {LoginUnavailableError, LoginResponseError}:
+            self._cooldown.extend(now, failure.retry_after or 0.0)
+            self._cooldown_failure = failure
+            return _Setback(failure, self._cooldown.until)
+        _, backoff = self._refusals.pop(credentials, (None, _Backoff(_REFUSAL_SECONDS, _REFUSAL_LIMIT)))
+        backoff.extend(now)
+        self._refusals[credentials] = (failure, backoff)
+        if len(self._refusals) > _MAX_REFUSALS:
+            # The oldest: a dict keeps its order, and `pop` has renewed the place of this one.
+            del self._refusals[next(iter(self._refusals))]
+        return _Setback(failure, backoff.until)
+
+
+def wait_sync(steps: Steps) -> tuple[Lease, bool]:
+    """Go the way to a token, blocking this thread for each login to wait for."""
+    while True:
+        try:
+            flight = next(steps)
+        except StopIteration as arrival:
+            lease: tuple[Lease, bool] = arrival.value
+            return lease
+        flight.future.result()
+
+
+async def wait_async(steps: Steps) -> tuple[Lease, bool]:
+    """Go the way to a token, suspending this task for each login to wait for."""
+    while True:
+        try:
+            flight = next(steps)
+        except StopIteration as arrival:
+            lease: tuple[Lease, bool] = arrival.value
+            return lease
+        await wait_for(flight.future)
+
+
+def _after_fork_in_child() -> None:
+    for source in _sources:
+        source.after_fork()
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
+    os.register_at_fork(after_in_child=_after_fork_in_child)

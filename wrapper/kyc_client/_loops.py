@@ -1,0 +1,103 @@
+"""Meeting points between threads and event loops, for asyncio and trio alike.
+
+A login runs in a thread of its own. A task that waits for it must not block its loop, may be cancelled at any moment,
+and its loop may be gone when the login lands; nothing that belongs to a loop is kept beyond the wait of one task.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable, Callable
+    from concurrent.futures import Future
+
+    import httpx
+
+    from ._login import RunAsync
+
+
+def _trio() -> Any:
+    """The trio module if the calling task runs on trio; never imports it."""
+    trio = sys.modules.get("trio")
+    return trio if trio is not None and trio.lowlevel.in_trio_run() else None
+
+
+async def wait_for(future: Future[Any]) -> None:
+    """Wait until a thread resolves the future. A cancelled wait leaves the future, and everybody else, alone."""
+    trio = _trio()
+    if trio is not None:
+        event = trio.Event()
+        token = trio.lowlevel.current_trio_token()
+
+        def wake_trio(_: object) -> None:
+            with contextlib.suppress(trio.RunFinishedError):
+                token.run_sync_soon(event.set)
+
+        future.add_done_callback(wake_trio)
+        await event.wait()
+        return
+
+    import asyncio  # noqa: PLC0415 - whoever gets here has it loaded; the others do not pay 8 ms for it
+
+    loop = asyncio.get_running_loop()
+    waiter: asyncio.Future[None] = loop.create_future()
+
+    def release() -> None:
+        if not waiter.done():
+            waiter.set_result(None)
+
+    def wake_asyncio(_: object) -> None:
+        # RuntimeError: the loop was closed meanwhile, so nobody waits there any more.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(release)
+
+    future.add_done_callback(wake_asyncio)
+    await waiter
+
+
+def runner_of_this_task() -> RunAsync:
+    """How a login thread runs a coroutine on the event loop of the task that calls this."""
+    trio = _trio()
+    if trio is not None:
+        token = trio.lowlevel.current_trio_token()
+
+        def run_on_trio(function: Callable[[], Awaitable[httpx.Response]], within: float) -> httpx.Response:
+            async def bounded() -> httpx.Response:
+                with trio.fail_after(within):
+                    return await function()
+
+            response: httpx.Response = trio.from_thread.run(bounded, trio_token=token)
+            return response
+
+        return run_on_trio
+
+    import asyncio  # noqa: PLC0415 - as above
+
+    loop = asyncio.get_running_loop()
+
+    def run_on_asyncio(function: Callable[[], Awaitable[httpx.Response]], within: float) -> httpx.Response:
+        async def call() -> httpx.Response:
+            return await function()
+
+        future = asyncio.run_coroutine_threadsafe(call(), loop)
+        try:
+            return future.result(within)
+        finally:
+            future.cancel()
+
+    return run_on_asyncio
+
+
+def run_on_private_loop(function: Callable[[], Awaitable[httpx.Response]], within: float) -> httpx.Response:
+    """Run a coroutine where no task's loop can be used: on an asyncio loop made for it."""
+    import asyncio  # noqa: PLC0415 - only for transports that work on a loop and no other way
+
+    async def bounded() -> httpx.Response:
+        async with asyncio.timeout(within):
+            return await function()
+
+    return asyncio.run(bounded())

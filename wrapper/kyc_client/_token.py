@@ -1,0 +1,212 @@
+"""The token and the windows of its life. Pure: clocks are arguments, nothing here waits or sends.
+
+State of the token, by its age (its lifetime is `exp` minus the time at which the server issued it):
+
+    fresh     used as it is
+    soft      the last min(300 s, 20 %), less up to a fifth of that as jitter: used, while a renewal runs in the
+    background hard      the last min(30 s, 5 %): a call waits for the renewal, and uses the token all the same should
+    that fail expired   a call waits for the login
+
+A token whose lifetime is not known (opaque, no usable `exp`, expired on arrival) stays fresh until the API answers 401.
+"""
+
+from __future__ import annotations
+
+import base64
+import enum
+import json
+import random
+import re
+import time
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+
+import attrs
+
+from ._secret import Masked
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+
+_SOFT_SECONDS, _SOFT_SHARE = 300.0, 0.20
+_HARD_SECONDS, _HARD_SHARE = 30.0, 0.05
+# Processes that log in together must not all renew together.
+_JITTER_SHARE = 0.2
+
+# RFC 6750, section 2.1: what a bearer token is made of. Anything else could break out of the header.
+_BEARER_TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
+_MAX_TOKEN_LENGTH = 16 * 1024
+# The end of the year 9999, beyond which `datetime` does not go.
+_LAST_TIMESTAMP = 253_402_300_799
+
+
+def _pause(ended: threading.Event, seconds: float) -> bool:
+    return ended.wait(seconds)
+
+
+@attrs.frozen
+class Clock:
+    """Time and chance, as arguments: what tests replace in order not to wait.
+
+    Attributes:
+        monotonic: seconds that never jump, but may stand still while the machine is suspended.
+        wall: seconds since the epoch, which may jump.
+        random: a number in [0, 1). The module's own generator by default, since Python seeds it anew in a forked child.
+        pause: waits for an event, at most so many seconds, and tells whether it came.
+    """
+
+    monotonic: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
+    random: Callable[[], float] = random.random
+    pause: Callable[[threading.Event, float], bool] = _pause
+
+
+class Token(Masked):
+    """An access token, as the API issued it.
+
+    Frozen; `repr`, `str` and `format` do not show the value, and pickling raises `TypeError`.
+
+    Args:
+        value: the token itself, to be sent as `Authorization: Bearer <value>`.
+        expires_at: when it says that it expires (aware, by the server's clock). None if it does not say, or not
+            legibly. A
+            hint: it is read without verifying the signature, and the API may refuse the token earlier.
+    """
+
+    __slots__ = ("_expires_at", "_value")
+    _shown = ("expires_at",)
+    _expires_at: datetime | None
+    _value: str
+
+    def __init__(self, value: str, expires_at: datetime | None = None) -> None:
+        self._set(_value=value, _expires_at=expires_at)
+
+    @property
+    def value(self) -> str:
+        """The token itself."""
+        return self._value
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When it says that it expires; None if unknown."""
+        return self._expires_at
+
+
+class Phase(enum.Enum):
+    """Where in its life a token is; see the module's docstring."""
+
+    FRESH = enum.auto()
+    SOFT = enum.auto()
+    HARD = enum.auto()
+    EXPIRED = enum.auto()
+
+
+class Lease(Masked):
+    """A token together with the windows of its life. Its identity stands for the token's generation.
+
+    Two logins within one second yield the very same token, so a lease is compared with `is`, never by its value.
+
+    Args:
+        value: the token.
+        issued_at: seconds since the epoch, on the server's clock, when it was issued; None to trust the local clock.
+        monotonic: the monotonic clock when the login started.
+        wall: the wall clock at that moment.
+        jitter: a number in [0, 1): how much of the jitter this token gets.
+    """
+
+    __slots__ = (
+        "_life",
+        "_monotonic",
+        "_wall",
+        "authorization",
+        "fresh_until_monotonic",
+        "fresh_until_wall",
+        "token",
+    )
+    _shown = ("token",)
+    token: Token
+    authorization: str
+    fresh_until_monotonic: float
+    fresh_until_wall: float
+    _life: float
+    _monotonic: float
+    _wall: float
+
+    def __init__(self, value: str, *, issued_at: float | None, monotonic: float, wall: float, jitter: float) -> None:
+        expiry = read_expiry(value)
+        life = lifetime(expiry, issued_at, wall)
+        fresh = life - min(_SOFT_SECONDS, _SOFT_SHARE * life) * (1 - _JITTER_SHARE * jitter)
+        self._set(
+            token=Token(value, None if expiry is None else datetime.fromtimestamp(expiry, UTC)),
+            authorization=f"Bearer {value}",
+            fresh_until_monotonic=monotonic + fresh,
+            fresh_until_wall=wall + fresh,
+            _life=life,
+            _monotonic=monotonic,
+            _wall=wall,
+        )
+
+    def phase(self, monotonic: float, wall: float) -> Phase:
+        """The token's phase at these clocks.
+
+        The age is the larger of what the two clocks tell: the monotonic one stands still in a suspended machine, the
+        wall clock may be set back. Either being wrong costs one early renewal at most.
+        """
+        if monotonic < self.fresh_until_monotonic and wall < self.fresh_until_wall:
+            return Phase.FRESH
+        left = self._life - max(monotonic - self._monotonic, wall - self._wall)
+        if left <= 0:
+            return Phase.EXPIRED
+        return Phase.HARD if left <= min(_HARD_SECONDS, _HARD_SHARE * self._life) else Phase.SOFT
+
+
+def lifetime(expiry: float | None, issued_at: float | None, wall: float) -> float:
+    """Seconds from the token's issue to its expiry; infinite if unknown, also if it seems to have expired on arrival.
+
+    Args:
+        expiry: the token's `exp`.
+        issued_at: the `Date` of the answer that brought it. The server's clock wrote both, so the local one does not
+            matter.
+        wall: the local clock when the login started.
+    """
+    if expiry is None:
+        return float("inf")
+    # A Date has whole seconds. A local clock that agrees with it supplies the fraction, which matters to short tokens:
+    # one of 3 s would otherwise be believed for up to a second after its death.
+    issued = wall if issued_at is None or issued_at <= wall < issued_at + 1 else issued_at
+    life = expiry - issued
+    return life if life > 0 else float("inf")
+
+
+def is_bearer_value(value: object) -> bool:
+    """Whether a value can be sent as a bearer token: of RFC 6750's characters, at most 16 KiB."""
+    return isinstance(value, str) and len(value) <= _MAX_TOKEN_LENGTH and bool(_BEARER_TOKEN.fullmatch(value))
+
+
+def read_expiry(token: str) -> float | None:
+    """The `exp` of a JWT in seconds since the epoch, or None. Never raises, and never verifies: it is a hint."""
+    parts = token.split(".")
+    if len(parts) != 3:
+        return None
+    try:
+        payload = parts[1] + "=" * (-len(parts[1]) % 4)
+        claims = json.loads(base64.b64decode(payload, altchars=b"-_", validate=True))
+    except (ValueError, RecursionError):
+        return None
+    expiry = claims.get("exp") if isinstance(claims, dict) else None
+    # A comparison copes with what arithmetic does not: NaN, infinity, integers of a thousand digits.
+    if isinstance(expiry, bool) or not isinstance(expiry, int | float) or not 0 < expiry <= _LAST_TIMESTAMP:
+        return None
+    return float(expiry)
+
+
+def read_http_date(text: str) -> float | None:
+    """An HTTP date in seconds since the epoch; None if it is not one."""
+    try:
+        date = parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    # "-0000" is UTC by a host that does not know its zone; Python reads it as a naive time.
+    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()

@@ -167,10 +167,15 @@ class LoginAuth(httpx.Auth):
         return ours and answered.headers.get("Authorization") == lease.authorization
 
     def _conclude(self, response: httpx.Response, lease: Lease, *, waited: bool) -> None:
-        """Learn from the answer to the request that was sent again."""
+        """Learn from the answer to the request that was sent again, if it had waited for the login that was to cure it.
+
+        If another call had already renewed the token, a second 401 proves nothing: the next call to meet one sees to it.
+        """
+        if not waited:
+            return
         if self._is_rejection(response, lease):
-            self._source.reject(lease, waited=waited)
-        elif waited:
+            self._source.reject(lease, waited=True)
+        else:
             self._source.cured()
 
     def __repr__(self) -> str:

@@ -70,7 +70,11 @@ def runner_of_this_task() -> RunAsync:
                 with trio.fail_after(within):
                     return await function()
 
-            response: httpx.Response = trio.from_thread.run(bounded, trio_token=token)
+            try:
+                response: httpx.Response = trio.from_thread.run(bounded, trio_token=token)
+            except (trio.Cancelled, trio.RunFinishedError):
+                # The run has ended. As an ordinary error: a Cancelled would end this thread, which has no scope for it.
+                raise ConnectionAbortedError from None
             return response
 
         return run_on_trio

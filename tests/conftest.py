@@ -1,0 +1,72 @@
+"""Fixtures for all tests: a watchdog, a clean environment, the sandbox and the fault server."""
+
+from __future__ import annotations
+
+import faulthandler
+from typing import TYPE_CHECKING
+
+import pytest
+
+import kyc_client
+from colours import COLOURS
+from fault_server import FaultServer
+from kyc_client.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from colours import Colour
+
+VARIABLES = ("API_BASE_URL", "API_LOGIN", "API_LOGIN_FILE", "API_PASSWORD", "API_PASSWORD_FILE")
+# Longer than any test takes; a test that hangs ends the run with the stacks of all threads instead of blocking it.
+WATCHDOG_SECONDS = 120
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--record`, which `make record` uses."""
+    parser.addoption("--record", action="store_true", help="record the cassettes anew from the sandbox")
+
+
+@pytest.fixture(autouse=True)
+def _watchdog() -> Iterator[None]:
+    """No test hangs for ever."""
+    faulthandler.dump_traceback_later(WATCHDOG_SECONDS, exit=True)
+    yield
+    faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees credentials or proxies of the machine that it runs on."""
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.fixture
+def credentials() -> kyc_client.Credentials:
+    """What the tests log in with: plainly fakes."""
+    return kyc_client.Credentials("fake-user@example.com", "fake-password-for-tests")
+
+
+@pytest.fixture
+def server() -> Iterator[FaultServer]:
+    """A server that does what the test says, over a real socket, and counts."""
+    with FaultServer() as server:
+        yield server
+
+
+@pytest.fixture(params=COLOURS, ids=lambda colour: colour.name)
+def colour(request: pytest.FixtureRequest) -> Colour:
+    """The same scenario for threads, asyncio and trio."""
+    colour: Colour = request.param
+    return colour
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    """The API's own server stack, over a real socket."""
+    with Sandbox() as sandbox:
+        yield sandbox

@@ -1,0 +1,554 @@
+"""`LoginAuth` over a real socket: which requests carry the token, and what a 401 leads to."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import pickle
+import threading
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import httpx
+import pytest
+import trio
+
+import kyc_client
+from colours import Asyncio, Trio
+from fault_server import FaultServer, after, answer, check, hang, issue
+from kyc_client import LoginAuth
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from colours import Colour
+    from fault_server import Exchange
+
+REFUSED = answer(401, {"detail": "Unauthorized"})
+
+
+@pytest.fixture
+def auth(server: FaultServer, credentials: kyc_client.Credentials) -> LoginAuth:
+    """A LoginAuth on the fault server."""
+    return LoginAuth(server.base_url, credentials=credentials)
+
+
+# Which requests carry the token
+
+
+def test_first_request_logs_in_and_the_next_ones_use_the_token(
+    server: FaultServer, auth: LoginAuth, colour: Colour
+) -> None:
+    """No login before the first request, one login for many; in threads, asyncio and trio."""
+    assert server.login_count == 0
+    for _ in range(3):
+        assert colour.send("GET", f"{server.base_url}/api", client={"auth": auth}).status_code == 200
+    assert server.login_count == 1
+
+
+def test_get_token_gives_the_token_that_requests_carry(server: FaultServer, auth: LoginAuth, colour: Colour) -> None:
+    """get_token() and aget_token() log in if they must, and share the token with requests."""
+    token = colour.token(auth)
+    echoed = colour.send("GET", f"{server.base_url}/api", client={"auth": auth}).json()["token"]
+    assert (token.value, colour.token(auth).value, server.login_count) == (echoed, echoed, 1)
+
+
+@pytest.mark.parametrize(
+    ("base", "url"),
+    [
+        pytest.param("https://API.example.com", "https://api.example.com:443/x", id="default port, letter case"),
+        pytest.param("https://api.example.com:8443/kyc", "https://api.example.com:8443/other", id="other path"),
+        pytest.param("https://münchen.example", "https://xn--mnchen-3ya.example/x", id="IDN"),
+    ],
+)
+def test_same_origin_is_ours(credentials: kyc_client.Credentials, base: str, url: str) -> None:
+    """The token goes to the scheme, host and port of the base URL, however they are written."""
+    seen = []
+    transport = _fake_api(seen)
+    auth = LoginAuth(base, credentials=credentials, transport=transport)
+    with httpx.Client(auth=auth, transport=transport) as client:
+        client.get(url)
+    assert [request.headers.get("authorization") for request in seen] == [None, "Bearer fake.token"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://other.example.com/x",
+        "http://api.example.com/x",
+        "https://api.example.com:8443/x",
+        "https://api.example.com./x",
+        "https://sub.api.example.com/x",
+    ],
+)
+def test_other_origins_get_nothing(credentials: kyc_client.Credentials, url: str) -> None:
+    """An absolute URL to another scheme, host or port gets no token and causes no login."""
+    seen: list[httpx.Request] = []
+    transport = _fake_api(seen)
+    auth = LoginAuth("https://api.example.com", credentials=credentials, transport=transport)
+    with httpx.Client(auth=auth, transport=transport) as client:
+        client.get(url)
+    assert [(request.url, "authorization" in request.headers) for request in seen] == [(httpx.URL(url), False)]
+
+
+def _fake_api(seen: list[httpx.Request]) -> httpx.MockTransport:
+    """For what concerns URLs only, and hosts that no test can own."""
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(200, json={"access_token": "fake.token", "token_type": "bearer"})
+
+    return httpx.MockTransport(handle)
+
+
+def test_redirect_to_another_origin_takes_no_token_along(server: FaultServer, auth: LoginAuth, colour: Colour) -> None:
+    """A redirect of an API call may be followed, but the token stays, and the other host's 401 means nothing to us."""
+    with FaultServer() as other:
+        server.on_resource(answer(302, b"", {"Location": f"{other.base_url}/elsewhere"}))
+        response = colour.send("GET", f"{server.base_url}/api", client={"auth": auth, "follow_redirects": True})
+        assert (response.status_code, response.url.port) == (401, other.port)
+        assert [exchange.token for exchange in other.hits] == [None]
+    assert (server.login_count, other.login_count, len(server.hits)) == (1, 0, 1)
+
+
+def test_redirect_within_our_origin_keeps_the_token_and_its_401_counts(
+    server: FaultServer, auth: LoginAuth, colour: Colour
+) -> None:
+    """A 401 after a redirect on our own origin is answered like any other."""
+    auth.get_token()
+    server.revoke()
+    moved = answer(307, b"", {"Location": "/moved"})
+    server.on_resource(moved, check, moved, check)
+    response = colour.send("GET", f"{server.base_url}/api", client={"auth": auth, "follow_redirects": True})
+    assert (response.status_code, server.login_count) == (200, 2)
+
+
+def test_callers_authorization_is_left_alone(server: FaultServer, auth: LoginAuth, colour: Colour) -> None:
+    """A request with an Authorization header of the caller's: no login, no token, and its 401 means nothing to us."""
+    headers = {"authorization": "Bearer callers-own-fake"}
+    response = colour.send("GET", f"{server.base_url}/api", client={"auth": auth}, headers=headers)
+    assert response.status_code == 401
+    assert [exchange.token for exchange in server.hits] == ["callers-own-fake"]
+    assert server.login_count == 0
+
+
+def test_auth_none_is_left_alone(server: FaultServer, auth: LoginAuth, colour: Colour) -> None:
+    """A request sent with auth=None goes out without a token and without a login."""
+    response = colour.send("GET", f"{server.base_url}/api", client={"auth": auth}, auth=None)
+    assert (response.status_code, server.hits[0].token, server.login_count) == (401, None, 0)
+
+
+def test_header_that_we_put_is_not_taken_for_the_callers(server: FaultServer, auth: LoginAuth) -> None:
+    """A request object sent a second time gets the current token; one whose header the caller replaced keeps it."""
+    with httpx.Client(auth=auth) as client:
+        request = client.build_request("GET", f"{server.base_url}/api")
+        first = client.send(request).json()["token"]
+        server.revoke()
+        auth.reset()
+        second = client.send(request)
+        assert second.status_code == 200
+        assert second.json()["token"] != first
+        request.headers["Authorization"] = "Bearer callers-own-fake"
+        assert client.send(request).status_code == 401
+    assert (server.login_count, server.hits[-1].token) == (2, "callers-own-fake")
+
+
+# After a 401
+
+
+def test_401_is_mended_by_one_login_and_one_more_try(server: FaultServer, auth: LoginAuth, colour: Colour) -> None:
+    """A revoked token costs the first call that meets it one login; the caller sees the 200."""
+    colour.token(auth)
+    server.revoke()
+    response = colour.send("POST", f"{server.base_url}/api", client={"auth": auth}, json={"name": "fake"})
+    assert (response.status_code, server.login_count) == (200, 2)
+    assert [exchange.body for exchange in server.hits] == [b'{"name":"fake"}'] * 2
+
+
+def test_late_401_of_an_old_token_leaves_the_newer_one_alone(
+    server: FaultServer, auth: LoginAuth, colour: Colour
+) -> None:
+    """B1: a 401 for token 1 that arrives after token 2 was obtained is retried with token 2, without another login."""
+    first = auth.get_token().value
+
+    def renew_then_refuse(exchange: Exchange) -> None:
+        # While this request is under way with token 1, another one obtains token 2.
+        server.revoke()
+        with httpx.Client(auth=auth) as client:
+            client.get(f"{server.base_url}/other")
+        check(exchange)
+
+    server.on_resource(renew_then_refuse, check)
+    response = colour.send("GET", f"{server.base_url}/api", client={"auth": auth})
+    assert response.status_code == 200
+    assert response.json()["token"] != first
+    assert server.login_count == 2
+
+
+def test_endpoint_that_always_refuses_costs_one_login_not_one_per_call(
+    server: FaultServer, auth: LoginAuth, colour: Colour
+) -> None:
+    """B2: the server means it. The first call tries twice; then a 401 is handed on as it is, and the token stays."""
+    token = colour.token(auth).value
+    server.on_resource(REFUSED)
+    statuses = [colour.send("GET", f"{server.base_url}/api", client={"auth": auth}).status_code for _ in range(10)]
+    assert statuses == [401] * 10
+    assert (server.login_count, len(server.hits)) == (2, 11)
+    assert auth.get_token().value != token
+    assert server.login_count == 2
+
+
+def test_request_that_waited_for_the_login_is_not_sent_twice(
+    server: FaultServer, auth: LoginAuth, colour: Colour
+) -> None:
+    """A 401 for a token of which the request itself has just waited for: another login would not help."""
+    server.on_resource(REFUSED)
+    assert colour.send("GET", f"{server.base_url}/api", client={"auth": auth}).status_code == 401
+    assert (server.login_count, len(server.hits)) == (1, 1)
+
+
+def test_403_is_no_reason_to_log_in(server: FaultServer, auth: LoginAuth, colour: Colour) -> None:
+    """B5: a valid token without the right is answered 403, which goes to the caller; the token stays."""
+    server.on_resource(answer(403, {"detail": "Forbidden"}))
+    assert colour.send("GET", f"{server.base_url}/api", client={"auth": auth}).status_code == 403
+    colour.token(auth)
+    assert (server.login_count, len(server.hits)) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, {"WWW-Authenticate": "Basic realm=fake"}, {"Content-Type": "text/html"}], ids=str
+)
+def test_any_401_of_our_origin_counts(
+    server: FaultServer, auth: LoginAuth, colour: Colour, headers: dict[str, str]
+) -> None:
+    """B6: with or without WWW-Authenticate, JSON or HTML: one login, one more try, nothing sent but the token."""
+    colour.token(auth)
+    server.revoke()
+    server.on_resource(answer(401, b"<html>", headers), check)
+    assert colour.send("GET", f"{server.base_url}/api", client={"auth": auth}).status_code == 200
+    assert server.login_count == 2
+    assert all(exchange.token for exchange in server.hits)
+
+
+def test_refused_login_after_a_401_reaches_every_caller(server: FaultServer, auth: LoginAuth, colour: Colour) -> None:
+    """B7: an account deactivated in mid-life: one login, the same error for all, none in a second wave."""
+    auth.get_token()
+    server.revoke()
+    server.on_login(answer(400, {"detail": "LOGIN_BAD_CREDENTIALS"}))
+    for cached in (False, True):
+        errors = colour.send_many(20, "GET", f"{server.base_url}/api", client={"auth": auth})
+        assert {type(error) for error in errors} == {kyc_client.BadCredentialsError}
+        assert len({id(error) for error in errors}) == 20
+        if cached:
+            assert all(error.cached for error in errors)
+    assert server.login_count == 2
+
+
+def test_unread_401_does_not_block_a_pool_of_one(server: FaultServer, auth: LoginAuth, colour: Colour) -> None:
+    """C6: the 401 is read before the wait for the login, so it gives back the only connection."""
+    colour.token(auth)
+    server.revoke()
+    server.on_resource(answer(401, b"x" * 500_000), check)
+    client: dict[str, Any] = {"auth": auth, "limits": httpx.Limits(max_connections=1), "timeout": 5}
+    assert colour.send("GET", f"{server.base_url}/api", client=client).status_code == 200
+
+
+# What can be sent again
+
+
+class _Pipe(io.RawIOBase):
+    """A file that can not be rewound, like a pipe or a socket."""
+
+    def __init__(self, content: bytes) -> None:
+        self._source = io.BytesIO(content)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return self._source.readinto(buffer)
+
+
+def _chunks() -> Iterator[bytes]:
+    yield b"MARK" * 10
+
+
+async def _async_chunks() -> AsyncIterator[bytes]:
+    yield b"MARK" * 10
+
+
+class _NoFile:
+    """Not even a file: it has no seekable()."""
+
+    def read(self, size: int = -1) -> bytes:
+        return b""
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(dict, id="none"),
+        pytest.param(lambda: {"json": {"a": "MARK"}}, id="json"),
+        pytest.param(lambda: {"data": {"a": "MARK"}}, id="form"),
+        pytest.param(lambda: {"content": b"MARK" * 10}, id="bytes"),
+        pytest.param(lambda: {"files": {"f": ("f", b"MARK" * 10)}, "data": {"a": "b"}}, id="multipart of bytes"),
+        pytest.param(lambda: {"files": {"f": ("f", io.BytesIO(b"MARK" * 10))}}, id="multipart of a file"),
+    ],
+)
+def test_what_can_be_sent_again_is_sent_again_unchanged(
+    server: FaultServer, auth: LoginAuth, colour: Colour, body: Any
+) -> None:
+    """After a 401 the same bytes arrive a second time, and the caller sees the 200."""
+    colour.token(auth)
+    server.revoke()
+    assert colour.send("POST", f"{server.base_url}/api", client={"auth": auth}, **body()).status_code == 200
+    first, second = server.hits
+    assert first.body == second.body
+    assert first.headers["content-length"] == second.headers["content-length"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(lambda: {"files": {"f": ("f", _Pipe(b"MARK" * 10))}}, id="multipart of a pipe"),
+        pytest.param(lambda: {"files": {"f": ("f", _NoFile())}}, id="multipart of something that reads"),
+        pytest.param("generator", id="generator"),
+    ],
+)
+def test_what_can_not_be_sent_again_is_never_truncated(
+    server: FaultServer, auth: LoginAuth, colour: Colour, body: Any
+) -> None:
+    """C1, C3: the caller gets the 401, the server one whole copy; the token is dropped, so the next call logs in."""
+    colour.token(auth)
+    server.revoke()
+    generator = {"content": _chunks() if colour.name == "sync" else _async_chunks()}
+    arguments = generator if body == "generator" else body()
+    assert colour.send("POST", f"{server.base_url}/api", client={"auth": auth}, **arguments).status_code == 401
+    assert len(server.hits) == 1
+    assert server.login_count == 1
+    assert colour.send("GET", f"{server.base_url}/api", client={"auth": auth}).status_code == 200
+    assert server.login_count == 2
+
+
+def test_open_file_as_content_is_not_sent_again(server: FaultServer, auth: LoginAuth, tmp_path: Any) -> None:
+    """C2: a file is at its end after the first sending; the caller gets the 401, not a protocol error."""
+    path = tmp_path / "document"
+    path.write_bytes(b"MARK" * 10)
+    auth.get_token()
+    server.revoke()
+    with path.open("rb") as file, httpx.Client(auth=auth) as client:
+        assert client.post(f"{server.base_url}/api", content=file).status_code == 401
+    assert [exchange.body for exchange in server.hits] == [b"MARK" * 10]
+
+
+def test_closed_file_is_not_sent_again(server: FaultServer, auth: LoginAuth, tmp_path: Any) -> None:
+    """A multipart file closed while the answer was under way can not be rewound; that is no error of its own."""
+    path = tmp_path / "document"
+    path.write_bytes(b"MARK" * 10)
+    auth.get_token()
+    server.revoke()
+    with path.open("rb") as file:
+
+        def close_then_check(exchange: Exchange) -> None:
+            file.close()
+            check(exchange)
+
+        server.on_resource(close_then_check)
+        with httpx.Client(auth=auth) as client:
+            assert client.post(f"{server.base_url}/api", files={"f": file}).status_code == 401
+    assert len(server.hits) == 1
+
+
+def test_streamed_download_reaches_the_caller_as_a_stream(server: FaultServer, auth: LoginAuth) -> None:
+    """C8: the answer is not read by us."""
+    server.on_resource(answer(200, b"x" * 1_000_000))
+    with httpx.Client(auth=auth) as client, client.stream("GET", f"{server.base_url}/api") as response:
+        assert not response.is_stream_consumed
+        assert len(response.read()) == 1_000_000
+
+
+# The object itself
+
+
+def test_repr_names_the_base_url_only(auth: LoginAuth, server: FaultServer) -> None:
+    """A LoginAuth with a token shows neither the token nor the credentials."""
+    token = auth.get_token().value
+    assert repr(auth) == f"LoginAuth('{server.base_url}/')"
+    assert token not in repr(auth)
+
+
+def test_pickling_is_refused_with_a_reason(auth: LoginAuth) -> None:
+    """It holds a token and a lock; each process makes its own."""
+    with pytest.raises(TypeError, match="make one in each process"):
+        pickle.dumps(auth)
+
+
+def test_unknown_argument_is_refused_by_name(credentials: kyc_client.Credentials) -> None:
+    """A typing mistake, or an argument that has nothing to do with connections, is told at once."""
+    with pytest.raises(TypeError, match="takes no follow_redirects, limit;"):
+        LoginAuth("https://api.example.com", credentials=credentials, limit=1, follow_redirects=True)
+
+
+def test_credentials_of_another_type_are_refused() -> None:
+    """A tuple is no Credentials; the message says what is."""
+    with pytest.raises(TypeError, match=r"kyc_client\.Credentials"):
+        LoginAuth("https://api.example.com", credentials=("fake-user", "fake-password"))  # type: ignore[arg-type]
+
+
+def test_base_url_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without base_url=, API_BASE_URL is read; if that is missing, the error names it and nothing else."""
+    with pytest.raises(kyc_client.ConfigurationError, match="API_BASE_URL is not set") as caught:
+        LoginAuth()
+    assert "API_LOGIN" not in str(caught.value)
+    monkeypatch.setenv("API_BASE_URL", "https://api.example.com")
+    assert repr(LoginAuth()) == "LoginAuth('https://api.example.com/')"
+
+
+def test_credentials_come_from_the_environment_at_each_login(
+    server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """E5: what the variables hold at the time of the login counts, so a rotated password needs no restart."""
+    auth = LoginAuth(server.base_url)
+    with pytest.raises(kyc_client.ConfigurationError, match=r"API_LOGIN is not set.*\n.*API_PASSWORD is not set"):
+        auth.get_token()
+    monkeypatch.setenv("API_LOGIN", "fake-user")
+    monkeypatch.setenv("API_PASSWORD", "fake-password-1")
+    auth.get_token()
+    monkeypatch.setenv("API_PASSWORD", "fake-password-2")
+    auth.reset()
+    auth.get_token()
+    sent = [httpx.QueryParams(exchange.body.decode())["password"] for exchange in server.logins]
+    assert sent == ["fake-password-1", "fake-password-2"]
+
+
+def test_reset_forgets_the_token(server: FaultServer, auth: LoginAuth) -> None:
+    """After reset() the next call logs in, even though the old token was good."""
+    first = auth.get_token().value
+    auth.reset()
+    assert auth.get_token().value != first
+    assert server.login_count == 2
+
+
+# Event loops
+
+
+def test_sync_call_on_the_thread_of_a_loop_that_waits_for_the_login(server: FaultServer, auth: LoginAuth) -> None:
+    """A10: a task waits for the login, and a sync call blocks its loop with the same wait: both get the token."""
+    arrived, gate = threading.Event(), threading.Event()
+
+    def slow(exchange: Exchange) -> None:
+        arrived.set()
+        after(gate, issue())(exchange)
+
+    server.on_login(slow)
+
+    async def main() -> tuple[str, str]:
+        task = asyncio.create_task(auth.aget_token())
+        await asyncio.to_thread(arrived.wait)
+        threading.Timer(0.05, gate.set).start()
+        blocking = auth.get_token()
+        return blocking.value, (await task).value
+
+    first, second = asyncio.run(main())
+    assert first == second
+    assert server.login_count == 1
+
+
+def _this_loop() -> int:
+    return id(trio.lowlevel.current_trio_token() if trio.lowlevel.in_trio_run() else asyncio.get_running_loop())
+
+
+class _LoopOnly(httpx.AsyncBaseTransport):
+    """An async transport, which counts the loops it is used on. It keeps no connections, which would belong to one."""
+
+    def __init__(self) -> None:
+        self.inner = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_keepalive_connections=0))
+        self.loops: set[int] = set()
+        self.closed = 0
+        self.running = 0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.loops.add(_this_loop())
+        self.running += 1
+        try:
+            return await self._exchange(request)
+        finally:
+            self.running -= 1
+
+    async def _exchange(self, request: httpx.Request) -> httpx.Response:
+        return await self.inner.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        self.closed += 1
+        await self.inner.aclose()
+
+
+@pytest.mark.parametrize("loops", [Asyncio(), Trio()], ids=repr)
+def test_async_transport_of_the_caller_carries_the_login_on_its_own_loop(
+    server: FaultServer, credentials: kyc_client.Credentials, loops: Asyncio | Trio
+) -> None:
+    """The login goes the way of the calls, on the loop of the caller's task, and leaves the transport open."""
+
+    async def main() -> None:
+        transport = _LoopOnly()
+        auth = LoginAuth(server.base_url, credentials=credentials, transport=transport)
+        statuses = []
+
+        async def call() -> None:
+            statuses.append((await client.get(f"{server.base_url}/api")).status_code)
+
+        async with httpx.AsyncClient(auth=auth, transport=transport) as client:
+            await loops.gather([call] * 10)
+            assert statuses == [200] * 10
+            assert transport.loops == {_this_loop()}
+            assert transport.closed == 0
+
+    loops.run(main)
+    assert server.login_count == 1
+
+
+@pytest.mark.parametrize("loops", [Asyncio(), Trio()], ids=repr)
+def test_login_over_an_async_transport_that_hangs_is_ended_in_time(
+    server: FaultServer, credentials: kyc_client.Credentials, loops: Asyncio | Trio
+) -> None:
+    """The deadline holds on the caller's loop as well; the task gets the error, and the loop is free."""
+    server.on_login(hang)
+
+    async def main() -> None:
+        transport = _LoopOnly()
+        auth = LoginAuth(server.base_url, credentials=credentials, transport=transport)
+        auth._source._deadline = 0.1
+        with pytest.raises(kyc_client.LoginUnavailableError):
+            await auth.aget_token()
+        while transport.running:
+            await anyio.lowlevel.checkpoint()
+        await transport.aclose()
+
+    loops.run(main)
+
+
+def test_sync_call_on_the_thread_of_a_loop_that_carries_the_login(
+    server: FaultServer, credentials: kyc_client.Credentials
+) -> None:
+    """A10: there the sync call would wait for a loop that it blocks itself, so it logs in apart."""
+    arrived, gate = threading.Event(), threading.Event()
+
+    def slow(exchange: Exchange) -> None:
+        arrived.set()
+        after(gate, issue())(exchange)
+
+    server.on_login(slow, issue())
+
+    async def main() -> None:
+        transport = _LoopOnly()
+        auth = LoginAuth(server.base_url, credentials=credentials, transport=transport)
+        task = asyncio.create_task(auth.aget_token())
+        await asyncio.to_thread(arrived.wait)
+        apart = auth.get_token()
+        gate.set()
+        assert server.accepts(apart.value)
+        assert server.accepts((await task).value)
+        assert transport.closed == 0
+
+    asyncio.run(main())
+    assert server.login_count == 2

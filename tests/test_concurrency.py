@@ -1,0 +1,442 @@
+"""One login whatever happens, over a real socket: crowds, cancellation, loops that come and go, forks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+import trio
+
+import kyc_client
+from colours import Asyncio, Threads, Trio
+from fault_server import after, answer, check, issue
+from kyc_client import LoginAuth, connect
+from kyc_openapi.api.resource import get_resource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from colours import Colour
+    from fault_server import Behaviour, Exchange, FaultServer
+
+REFUSED = answer(400, {"detail": "LOGIN_BAD_CREDENTIALS"})
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+
+
+@pytest.fixture
+def auth(server: FaultServer, credentials: kyc_client.Credentials) -> LoginAuth:
+    """A LoginAuth on the fault server."""
+    return LoginAuth(server.base_url, credentials=credentials)
+
+
+class Gate:
+    """A login that tells when it has come in, and is answered when the test says so."""
+
+    def __init__(self, then: Behaviour | None = None) -> None:
+        self.arrived = threading.Event()
+        self.opened = threading.Event()
+        self._then = then or issue()
+
+    def __call__(self, exchange: Exchange) -> None:
+        self.arrived.set()
+        after(self.opened, self._then)(exchange)
+
+    def open_when(self, condition: Callable[[], bool]) -> threading.Thread:
+        """Answer as soon as the condition holds, and in any case after 10 s."""
+
+        def watch() -> None:
+            end = time.monotonic() + 10
+            while not condition() and time.monotonic() < end:
+                self.opened.wait(0.005)
+            self.opened.set()
+
+        thread = threading.Thread(target=watch)
+        thread.start()
+        return thread
+
+
+def waiters(auth: LoginAuth) -> int:
+    """How many wait for the login under way: blocked threads do not register, tasks do, with a callback each."""
+    flight = auth._source._flight
+    return 0 if flight is None else len(flight.future._done_callbacks)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("colour", "count"), [(Threads(), 50), (Asyncio(), 500), (Trio(), 500)], ids=["50 threads", "500 tasks", "500 trio"]
+)
+def test_cold_start_costs_one_login(server: FaultServer, auth: LoginAuth, colour: Colour, count: int) -> None:
+    """A1: a crowd without a token: one login, and every call is answered with its token."""
+    gate = Gate()
+    server.on_login(gate)
+    opener = gate.open_when(lambda: gate.arrived.is_set() and (colour.name == "sync" or waiters(auth) == count))
+    # The login goes over the socket; the calls do not, since httpx's pool takes seconds for so many at once.
+    echo = httpx.MockTransport(lambda request: httpx.Response(200, text=request.headers["authorization"]))
+    results = colour.send_many(count, "GET", f"{server.base_url}/api", client={"auth": auth, "transport": echo})
+    opener.join()
+    assert [getattr(result, "text", result) for result in results] == [f"Bearer {auth.get_token().value}"] * count
+    assert server.login_count == 1
+
+
+@pytest.mark.parametrize(("colour", "count"), [(Threads(), 40), (Asyncio(), 100), (Trio(), 100)], ids=str)
+def test_revocation_costs_one_login(server: FaultServer, auth: LoginAuth, colour: Colour, count: int) -> None:
+    """A3: all have the same token refused, early and late; one login mends it for all."""
+    auth.get_token()
+    server.revoke()
+    results = colour.send_many(count, "GET", f"{server.base_url}/api", client={"auth": auth})
+    assert [getattr(result, "status_code", result) for result in results] == [200] * count
+    assert server.login_count == 2
+
+
+@pytest.mark.parametrize("failure", [REFUSED, answer(200, b"<html>")], ids=["refused", "unusable"])
+def test_failing_login_is_shared_too(server: FaultServer, auth: LoginAuth, colour: Colour, failure: Behaviour) -> None:
+    """G1: fifty callers on a failing login cost one login, and each gets an error object of its own."""
+    server.on_login(failure)
+    errors = colour.send_many(50, "GET", f"{server.base_url}/api", client={"auth": auth})
+    assert {type(error) for error in errors} <= {kyc_client.BadCredentialsError, kyc_client.LoginResponseError}
+    assert len({id(error) for error in errors}) == 50
+    assert (server.login_count, len(server.hits)) == (1, 0)
+
+
+def test_threads_two_loops_and_trio_share_one_login(server: FaultServer, auth: LoginAuth) -> None:
+    """A8: sixty callers of four kinds on one object: one login at the start, one more after a revocation."""
+    for expected in (1, 2):
+        results: list[Any] = []
+
+        def crowd(colour: Colour, into: list[Any] = results) -> None:
+            into.extend(colour.send_many(15, "GET", f"{server.base_url}/api", client={"auth": auth}))
+
+        kinds: list[Colour] = [Threads(), Asyncio(), Asyncio(), Trio()]
+        threads = [threading.Thread(target=crowd, args=(kind,)) for kind in kinds]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [getattr(result, "status_code", result) for result in results] == [200] * 60
+        assert server.login_count == expected
+        server.revoke()
+
+
+def test_cancelled_leader_takes_nobody_along_on_asyncio(server: FaultServer, auth: LoginAuth) -> None:
+    """A4: the task that started the login is cancelled; five others get the token of that very login."""
+    gate = Gate()
+    server.on_login(gate)
+
+    async def main() -> list[kyc_client.Token]:
+        leader = asyncio.create_task(auth.aget_token())
+        await asyncio.to_thread(gate.arrived.wait)
+        followers = [asyncio.create_task(auth.aget_token()) for _ in range(5)]
+        while waiters(auth) < 6:  # noqa: ASYNC110 - what is waited for is inside of the unit and sets no event
+            await asyncio.sleep(0)
+        leader.cancel()
+        followers[0].cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leader
+        gate.opened.set()
+        return await asyncio.gather(*followers[1:])
+
+    assert len(set(asyncio.run(main()))) == 1
+    assert server.login_count == 1
+
+
+def test_cancelled_leader_takes_nobody_along_on_trio(server: FaultServer, auth: LoginAuth) -> None:
+    """A4: the same under trio's cancel scopes."""
+    gate = Gate()
+    server.on_login(gate)
+    tokens = []
+
+    async def follow() -> None:
+        tokens.append(await auth.aget_token())
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            with trio.CancelScope() as leader:
+                nursery.start_soon(trio.to_thread.run_sync, gate.arrived.wait)
+                nursery.start_soon(_cancel_when, leader, lambda: waiters(auth) == 6)
+                for _ in range(5):
+                    nursery.start_soon(follow)
+                await auth.aget_token()
+            assert leader.cancelled_caught
+            gate.opened.set()
+
+    trio.run(main)
+    assert len(set(tokens)) == 1
+    assert server.login_count == 1
+
+
+async def _cancel_when(scope: trio.CancelScope, condition: Callable[[], bool]) -> None:
+    while not condition():
+        await trio.lowlevel.checkpoint()
+    scope.cancel()
+
+
+@pytest.mark.parametrize("kind", ["asyncio", "trio"])
+def test_loop_that_is_gone_when_the_login_lands_disturbs_nobody(
+    server: FaultServer, auth: LoginAuth, kind: str
+) -> None:
+    """A9: the first waiter's loop has ended meanwhile; a thread that waits for the same login gets its token."""
+    gate = Gate()
+    server.on_login(gate)
+
+    async def on_asyncio() -> None:
+        task = asyncio.create_task(auth.aget_token())
+        await asyncio.to_thread(gate.arrived.wait)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    async def on_trio() -> None:
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(auth.aget_token)
+                await trio.to_thread.run_sync(gate.arrived.wait)
+                scope.cancel()
+
+    asyncio.run(on_asyncio()) if kind == "asyncio" else trio.run(on_trio)
+    assert waiters(auth) == 1
+    tokens = []
+    thread = threading.Thread(target=lambda: tokens.append(auth.get_token()))
+    thread.start()
+    gate.opened.set()
+    thread.join(10)
+    assert len(tokens) == 1
+    assert server.login_count == 1
+
+
+def test_trio_run_that_ends_takes_the_login_on_its_transport_along(
+    server: FaultServer, credentials: kyc_client.Credentials
+) -> None:
+    """An async transport carries the login on its caller's loop; when that ends, the login has failed, no more."""
+    gate = Gate()
+    server.on_login(gate)
+    transport = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_keepalive_connections=0))
+    auth = LoginAuth(server.base_url, credentials=credentials, transport=transport)
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(auth.aget_token)
+            await trio.to_thread.run_sync(gate.arrived.wait)
+            flights.append(auth._source._flight)
+            nursery.cancel_scope.cancel()
+
+    flights: list[Any] = []
+    trio.run(main)
+    outcome = flights[0].future.result(10)
+    gate.opened.set()
+    assert "ConnectionAbortedError" in outcome.failure.message
+    assert auth._source._flight is None
+
+
+def test_request_that_times_out_disturbs_nobody(server: FaultServer, auth: LoginAuth) -> None:
+    """A14: a caller's own time-out ends its wait only; the login goes on and serves the next call."""
+    gate = Gate()
+    server.on_login(gate)
+
+    async def main() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await auth.aget_token()
+        gate.opened.set()
+        await auth.aget_token()
+
+    asyncio.run(main())
+    assert server.login_count == 1
+
+
+def test_always_refusing_endpoint_under_load_costs_few_logins(
+    server: FaultServer, auth: LoginAuth, colour: Colour
+) -> None:
+    """B2: forty calls at once, all 401 for ever: every caller gets the 401, and the server sees few logins."""
+    colour.token(auth)
+    server.on_resource(answer(401, {"detail": "Unauthorized"}))
+    results = colour.send_many(40, "GET", f"{server.base_url}/api", client={"auth": auth})
+    assert [getattr(result, "status_code", result) for result in results] == [401] * 40
+    assert server.login_count <= 3
+
+
+def test_short_token_renews_without_a_failed_call(server: FaultServer, credentials: kyc_client.Credentials) -> None:
+    """A2, F6: tokens of 3 s under load for some 3 s: no call fails, and logins are about as many as lifetimes."""
+    server.lifetime = 3
+    auth = LoginAuth(server.base_url, credentials=credentials)
+    end = time.monotonic() + 3.2
+    statuses: set[int] = set()
+
+    def load() -> None:
+        with httpx.Client(auth=auth) as client:
+            while time.monotonic() < end:
+                statuses.add(client.get(f"{server.base_url}/api").status_code)
+
+    threads = [threading.Thread(target=load) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert statuses == {200}
+    assert 2 <= server.login_count <= 3
+
+
+# Processes
+
+
+def _in_child(target: Callable[[], Any]) -> Any:
+    """Run in a forked child, and return what it returned; a child that hangs is ended by its own watchdog."""
+    reader, writer = multiprocessing.Pipe(duplex=False)
+    child = os.fork()
+    if child == 0:
+        try:
+            writer.send(target())
+        except BaseException as error:  # noqa: BLE001 - it is the result
+            writer.send(repr(error))
+        finally:
+            os._exit(0)
+    writer.close()
+    try:
+        assert reader.poll(20), "the child does not answer"
+        return reader.recv()
+    finally:
+        reader.close()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, 9)
+        os.waitpid(child, 0)
+
+
+pytestmark_fork = [
+    needs_fork,
+    # That a fork with threads is delicate is the point of these tests.
+    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
+]
+
+
+class TestFork:
+    """What a forked child does with what it inherits."""
+
+    pytestmark = pytestmark_fork
+
+    def test_child_does_not_wait_for_a_login_of_its_parent(self, server: FaultServer, auth: LoginAuth) -> None:
+        """I1: forked in the middle of a login, with the lock held: the child logs in itself, the parent's goes on."""
+        gate = Gate()
+        server.on_login(gate, issue())
+        tokens = []
+        parent = threading.Thread(target=lambda: tokens.append(auth.get_token().value))
+        parent.start()
+        gate.arrived.wait(10)
+        with auth._source._lock:
+            in_child = _in_child(lambda: auth.get_token().value)
+        gate.opened.set()
+        parent.join(10)
+        assert server.accepts(in_child)
+        assert tokens[0] != in_child
+        assert server.login_count == 2
+
+    def test_child_keeps_the_token(self, server: FaultServer, auth: LoginAuth) -> None:
+        """A token is as good in a child as in its parent: no login of its own."""
+        token = auth.get_token().value
+        assert _in_child(lambda: auth.get_token().value) == token
+        assert server.login_count == 1
+
+    def test_parent_and_child_never_read_each_others_answers(
+        self, server: FaultServer, credentials: kyc_client.Credentials
+    ) -> None:
+        """I2: forked with a warm connection: each process makes its own, and every answer is for its own question."""
+        client = connect(server.base_url, credentials=credentials)
+        get_resource.sync(client=client)
+
+        def ask(who: str) -> list[str]:
+            http = client.get_httpx_client()
+            return [http.get(f"/{who}/{number}").json()["path"] for number in range(50)]
+
+        answers: dict[str, list[str]] = {}
+        parent = threading.Thread(target=lambda: answers.update(parent=ask("parent")))
+
+        def child() -> list[str]:
+            return ask("child")
+
+        parent.start()
+        answers["child"] = _in_child(child)
+        parent.join(20)
+        for who in ("parent", "child"):
+            assert answers[who] == [f"/{who}/{number}" for number in range(50)]
+        client.get_httpx_client().close()
+        assert server.login_count == 1
+
+    def test_child_uses_async_clients_of_its_own(
+        self, server: FaultServer, credentials: kyc_client.Credentials
+    ) -> None:
+        """I2, I3: the same for the async client of a module-level client."""
+        client = connect(server.base_url, credentials=credentials)
+        mine = client.get_async_httpx_client()
+
+        def child() -> tuple[bool, str]:
+            resource = Asyncio().operation(get_resource, client)
+            return client.get_async_httpx_client() is mine, resource["path"]
+
+        assert _in_child(child) == (False, "/api/v1/resource")
+        assert client.get_async_httpx_client() is mine
+
+
+def test_process_that_ends_during_a_renewal_ends_at_once(server: FaultServer) -> None:
+    """I3: a login in the background holds no interpreter back, and makes no noise on the way out."""
+    program = (
+        "import kyc_client, sys, threading;"
+        f"auth = kyc_client.LoginAuth({server.base_url!r}, credentials=kyc_client.Credentials('fake', 'fake'));"
+        "threading.Thread(target=auth.get_token, daemon=True).start();"
+        "sys.stdin.read(1)"
+    )
+    gate = Gate()
+    server.on_login(gate)
+    with subprocess.Popen(  # noqa: S603 - our own interpreter
+        [sys.executable, "-W", "error", "-c", program], stdin=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        gate.arrived.wait(10)
+        _, stderr = process.communicate(b"x", timeout=10)
+    gate.opened.set()
+    assert (process.returncode, stderr) == (0, b"")
+
+
+def test_importing_and_connecting_do_nothing() -> None:
+    """I3: no thread, no socket, no event loop, and not even asyncio, before the first call."""
+    program = (
+        "import sys, threading, socket; socket.socket.connect = None;"
+        "import kyc_client;"
+        "kyc_client.connect('https://api.example.com', credentials=kyc_client.Credentials('fake', 'fake'));"
+        "print(threading.active_count(), 'asyncio' in sys.modules)"
+    )
+    done = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["1", "False"]
+
+
+def test_logins_leave_nothing_behind(server: FaultServer, auth: LoginAuth) -> None:
+    """I8: after many logins there are no more threads and open files than before."""
+    auth.get_token()
+    before = _things()
+    for _ in range(100):
+        auth.reset()
+        auth.get_token()
+    end = time.monotonic() + 10
+    while _things() > before and time.monotonic() < end:
+        time.sleep(0.01)  # The last login's thread, and the server's, are on their way out.
+    assert _things() <= before
+    assert server.login_count == 101
+
+
+def _things() -> tuple[int, int]:
+    ours = [thread for thread in threading.enumerate() if thread.name != "fault-server"]
+    descriptors = Path("/proc/self/fd")
+    return len(ours), len(list(descriptors.iterdir())) if descriptors.is_dir() else 0
+
+
+def test_check_is_what_the_server_does_by_default(server: FaultServer) -> None:
+    """The tool itself: without a token its resources say 401, as the API does."""
+    server.on_resource(check)
+    assert httpx.get(f"{server.base_url}/api").json() == {"detail": "Unauthorized"}

@@ -1,0 +1,763 @@
+"""`TokenSource` with a clock that stands still and an endpoint without a network: the policy, case by case."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fault_server import FaultServer
+from kyc_client import (
+    BadCredentialsError,
+    ConfigurationError,
+    Credentials,
+    LoginRefusedError,
+    LoginResponseError,
+    LoginUnavailableError,
+    UserNotVerifiedError,
+)
+from kyc_client import _flight as flight_module
+from kyc_client._flight import Flight, TokenSource, wait_sync
+from kyc_client._login import Failure, Grant
+from kyc_client._token import Clock, Lease
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NOW = 1_800_000_000.0
+A = Credentials("fake-user", "fake-password-a")
+B = Credentials("fake-user", "fake-password-b")
+
+UNAVAILABLE = Failure(LoginUnavailableError, "The login was answered 503.", {"status_code": 503})
+UNUSABLE = Failure(LoginResponseError, "No token.", {"status_code": 200})
+BAD = Failure(BadCredentialsError, "Wrong.", {"status_code": 400, "code": "LOGIN_BAD_CREDENTIALS"})
+
+
+class Time:
+    """Both clocks, moved by hand; pauses are written down and pass at once."""
+
+    def __init__(self) -> None:
+        self.monotonic = 1000.0
+        self.wall = NOW
+        self.random = 0.5
+        self.pauses: list[float] = []
+        self.clock = Clock(
+            monotonic=lambda: self.monotonic, wall=lambda: self.wall, random=lambda: self.random, pause=self._pause
+        )
+
+    def _pause(self, ended: threading.Event, seconds: float) -> bool:
+        self.pauses.append(seconds)
+        self.advance(seconds)
+        return ended.is_set()
+
+    def advance(self, seconds: float) -> None:
+        self.monotonic += seconds
+        self.wall += seconds
+
+
+class Endpoint:
+    """Answers attempts from a script, the last entry again and again; a callable entry is called."""
+
+    needs_loop = False
+
+    def __init__(self, time: Time, lifetime: float = 1000.0) -> None:
+        self.time = time
+        self.lifetime = lifetime
+        self.tried: list[Credentials] = []
+        self.within: list[float] = []
+        self.script: list[Any] = [self.grant]
+
+    def grant(self) -> Grant:
+        token = FaultServer.new_token(_Mint, exp=int(self.time.wall + self.lifetime))  # type: ignore[arg-type]
+        return Grant(token, self.time.wall)
+
+    def attempt(self, credentials: Credentials, *, within: float, run_async: Any, opened: Callable[..., Any]) -> Any:
+        self.tried.append(credentials)
+        self.within.append(within)
+        result = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        return result() if callable(result) else result
+
+
+class _Mint:
+    """Just enough of a server to make different tokens."""
+
+    _lock = threading.Lock()
+    _issued = 0
+    _valid: set[str] = set()  # noqa: RUF012 - shared on purpose, so that all tokens of the tests differ
+    lifetime = 0.0
+
+
+@pytest.fixture
+def time() -> Time:
+    """A clock that stands still."""
+    return Time()
+
+
+@pytest.fixture
+def endpoint(time: Time) -> Endpoint:
+    """An endpoint that issues tokens of 1000 s."""
+    return Endpoint(time)
+
+
+@pytest.fixture
+def source(endpoint: Endpoint, time: Time) -> TokenSource:
+    """The unit."""
+    return TokenSource(endpoint, lambda: A, time.clock)
+
+
+def take(source: TokenSource, *, patient: bool = False) -> Lease:
+    """What a request does to get a token."""
+    lease = source.fresh()
+    return lease or wait_sync(source.acquire(patient=patient))[0]
+
+
+def settle(source: TokenSource) -> None:
+    """Wait for the login that runs in the background, if there is one."""
+    flight = source._flight
+    if flight is not None:
+        flight.future.result(10)
+
+
+# The phases of a token (1000 s: soft from 1000 - 200 * 0.9 = 820, hard from 970)
+
+
+@pytest.mark.parametrize(
+    ("age", "waits", "renews"),
+    [
+        pytest.param(0, False, False, id="fresh"),
+        pytest.param(819, False, False, id="last fresh second"),
+        pytest.param(821, False, True, id="soft"),
+        pytest.param(969, False, True, id="last soft second"),
+        pytest.param(971, True, True, id="hard"),
+        pytest.param(999, True, True, id="last hard second"),
+        pytest.param(1001, True, True, id="expired"),
+    ],
+)
+def test_what_a_request_does_in_each_phase(
+    source: TokenSource, endpoint: Endpoint, time: Time, age: float, *, waits: bool, renews: bool
+) -> None:
+    """Fresh: used. Soft: used, and renewed in the background. Hard and expired: waited for."""
+    old = take(source)
+    time.advance(age)
+    lease = take(source)
+    settle(source)
+    assert (lease is not old) == waits
+    assert len(endpoint.tried) == 1 + renews
+    assert (source.fresh() is not old) == renews
+
+
+def test_request_that_can_not_be_repeated_waits_in_the_soft_phase(
+    source: TokenSource, endpoint: Endpoint, time: Time
+) -> None:
+    """C5: before a body that can not be sent twice goes out, the token is made comfortably valid."""
+    old = take(source)
+    time.advance(900)
+    assert take(source, patient=True) is not old
+    assert len(endpoint.tried) == 2
+
+
+def test_nobody_waits_for_a_renewal_in_the_soft_phase(source: TokenSource, endpoint: Endpoint, time: Time) -> None:
+    """A renewal that takes its time: every request meanwhile uses the old token, and starts no second one."""
+    old = take(source)
+    time.advance(900)
+    gate = threading.Event()
+    endpoint.script = [lambda: gate.wait(10) and endpoint.grant()]
+    assert [take(source) for _ in range(20)] == [old] * 20
+    gate.set()
+    settle(source)
+    assert take(source) is not old
+    assert len(endpoint.tried) == 2
+
+
+@pytest.mark.parametrize("age", [900, 980], ids=["soft", "hard"])
+@pytest.mark.parametrize("failure", [UNAVAILABLE, UNUSABLE, BAD], ids=lambda failure: failure.kind.__name__)
+def test_failed_renewal_is_not_felt_while_the_token_works(
+    source: TokenSource, endpoint: Endpoint, time: Time, age: float, failure: Failure
+) -> None:
+    """F8: the old token is used, the next renewal is put off; once the token has expired, the error comes out."""
+    old = take(source)
+    time.advance(age)
+    endpoint.script = [failure]
+    assert take(source) is old
+    settle(source)
+    tried = len(endpoint.tried)
+    assert [take(source) for _ in range(10)] == [old] * 10
+    assert len(endpoint.tried) == tried
+    time.advance(1000)
+    with pytest.raises(failure.kind):
+        take(source)
+
+
+def test_token_without_a_known_end_is_used_until_it_is_refused(
+    source: TokenSource, endpoint: Endpoint, time: Time
+) -> None:
+    """An opaque token has no phases; only a 401 ends it."""
+    endpoint.script = [Grant("opaque-fake-token", None)]
+    lease = take(source)
+    time.advance(10**9)
+    assert take(source) is lease
+    assert source.reject(lease, waited=False)
+    assert take(source) is not lease
+
+
+@pytest.mark.parametrize("jump", [86400.0, -86400.0])
+def test_jump_of_the_wall_clock_costs_one_login_at_most(
+    source: TokenSource, endpoint: Endpoint, time: Time, jump: float
+) -> None:
+    """F5: a clock that jumps by a day is followed by ten requests and at most one login."""
+    take(source)
+    time.wall += jump
+    for _ in range(10):
+        take(source)
+        settle(source)
+    assert len(endpoint.tried) <= 2
+
+
+def test_suspended_machine_notices_by_the_wall_clock(source: TokenSource, endpoint: Endpoint, time: Time) -> None:
+    """F5: the monotonic clock stands still in a suspended machine; the token has expired all the same."""
+    take(source)
+    time.wall += 5000
+    take(source)
+    assert len(endpoint.tried) == 2
+
+
+@pytest.mark.parametrize("skew", [86400.0, -86400.0])
+def test_wrong_clock_is_no_reason_to_log_in_again(endpoint: Endpoint, time: Time, skew: float) -> None:
+    """F3: a clock that is wrong by a day: the server's own Date gives the lifetime, so ten requests cost one login."""
+    endpoint.script = [lambda: Grant(endpoint.grant().value, time.wall)]
+    skewed = Clock(monotonic=time.clock.monotonic, wall=lambda: time.wall + skew, random=time.clock.random)
+    source = TokenSource(endpoint, lambda: A, skewed)
+    for _ in range(10):
+        take(source)
+    assert len(endpoint.tried) == 1
+
+
+# Failed logins
+
+
+def test_unavailable_login_is_tried_three_times_with_full_jitter(
+    source: TokenSource, endpoint: Endpoint, time: Time
+) -> None:
+    """E12: pauses of random * 0.5 s and random * 1 s, then the error, with the time of the next try in it."""
+    endpoint.script = [UNAVAILABLE]
+    with pytest.raises(LoginUnavailableError) as caught:
+        take(source)
+    assert time.pauses == [0.25, 0.5]
+    assert (caught.value.status_code, caught.value.cached, caught.value.retry_after) == (503, False, 1.0)
+
+
+def test_login_that_recovers_within_its_attempts_is_a_success(source: TokenSource, endpoint: Endpoint) -> None:
+    """A passing fault is not felt."""
+    endpoint.script = [UNAVAILABLE, UNAVAILABLE, endpoint.grant]
+    take(source)
+    assert len(endpoint.tried) == 3
+
+
+@pytest.mark.parametrize("failure", [UNAVAILABLE, UNUSABLE], ids=lambda failure: failure.kind.__name__)
+def test_cool_down_doubles_to_thirty_seconds_and_ends_with_a_success(
+    source: TokenSource, endpoint: Endpoint, time: Time, failure: Failure
+) -> None:
+    """While it lasts, calls fail at once with the same error, and nothing is sent; failures in a row make it longer."""
+    delays = []
+    endpoint.script = [failure]
+    for _ in range(7):
+        with pytest.raises(failure.kind) as caught:
+            take(source)
+        assert not caught.value.cached
+        delays.append(caught.value.retry_after)
+        tried = len(endpoint.tried)
+        time.advance(delays[-1] - 0.01)
+        with pytest.raises(failure.kind) as again:
+            take(source)
+        assert (again.value.cached, again.value.retry_after) == (True, pytest.approx(0.01))
+        assert len(endpoint.tried) == tried
+        time.advance(0.01)
+    assert delays == [1, 2, 4, 8, 16, 30, 30]
+    endpoint.script = [endpoint.grant, failure]
+    lease = take(source)
+    source.reject(lease, waited=False)
+    with pytest.raises(failure.kind) as caught:
+        take(source)
+    assert caught.value.retry_after == 1
+
+
+def test_unusable_answer_is_not_tried_again_in_the_same_login(source: TokenSource, endpoint: Endpoint) -> None:
+    """A portal that answers with HTML will do so again."""
+    endpoint.script = [UNUSABLE]
+    with pytest.raises(LoginResponseError):
+        take(source)
+    assert len(endpoint.tried) == 1
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "attempts", "pauses", "cooldown"),
+    [
+        pytest.param(None, 3, [0.25, 0.5], 1, id="none"),
+        pytest.param(0.0, 3, [0.25, 0.5], 1, id="at once, but not without a pause"),
+        pytest.param(7.0, 3, [7, 7], 7, id="fits into the deadline twice"),
+        pytest.param(15.0, 2, [15], 15, id="fits once"),
+        pytest.param(25.0, 1, [], 25, id="does not fit"),
+        pytest.param(900.0, 1, [], 900, id="fifteen minutes"),
+    ],
+)
+def test_retry_after_is_honoured(
+    source: TokenSource,
+    endpoint: Endpoint,
+    time: Time,
+    retry_after: float | None,
+    attempts: int,
+    pauses: list[float],
+    cooldown: float,
+) -> None:
+    """E13: waited for if it fits into the login's 20 s, else the login fails now, and the cool-down is that long."""
+    endpoint.script = [Failure(LoginUnavailableError, "429.", {"status_code": 429}, retry_after)]
+    with pytest.raises(LoginUnavailableError) as caught:
+        take(source)
+    assert (len(endpoint.tried), time.pauses, caught.value.retry_after) == (attempts, pauses, cooldown)
+
+
+def test_no_attempt_gets_more_time_than_is_left(source: TokenSource, endpoint: Endpoint) -> None:
+    """The deadline is one for all attempts and pauses together."""
+    endpoint.script = [Failure(LoginUnavailableError, "429.", {}, 9.0)]
+    with pytest.raises(LoginUnavailableError):
+        take(source)
+    assert endpoint.within == [20, 11, 2]
+
+
+def test_attempt_that_overran_the_deadline_leaves_the_next_one_a_moment(
+    source: TokenSource, endpoint: Endpoint, time: Time
+) -> None:
+    """A pause may end late; a timeout must not become zero or negative, which httpx would take for an error."""
+    clock = Clock(
+        monotonic=time.clock.monotonic,
+        wall=time.clock.wall,
+        random=time.clock.random,
+        pause=lambda _, seconds: time.advance(seconds + 30),  # type: ignore[arg-type, return-value]
+    )
+    source = TokenSource(endpoint, lambda: A, clock)
+    endpoint.script = [UNAVAILABLE]
+    with pytest.raises(LoginUnavailableError):
+        take(source)
+    assert endpoint.within == [20, 0.001]
+
+
+# Refused credentials
+
+
+def test_refused_credentials_are_remembered_longer_each_time(
+    source: TokenSource, endpoint: Endpoint, time: Time
+) -> None:
+    """G1, G2: one attempt per 60 s, doubling to 15 min; until then the same error at once, fresh for each caller."""
+    endpoint.script = [BAD]
+    delays = []
+    for _ in range(6):
+        with pytest.raises(BadCredentialsError) as caught:
+            take(source)
+        assert not caught.value.cached
+        delays.append(caught.value.retry_after)
+        tried = len(endpoint.tried)
+        time.advance(delays[-1] - 1)
+        errors = []
+        for _ in range(5):
+            with pytest.raises(BadCredentialsError) as again:
+                take(source)
+            errors.append(again.value)
+        assert len({id(error) for error in errors}) == 5
+        assert all(error.cached and error.retry_after == 1 for error in errors)
+        assert all(error.code == "LOGIN_BAD_CREDENTIALS" for error in errors)
+        assert len(endpoint.tried) == tried
+        time.advance(1)
+    assert delays == [60, 120, 240, 480, 900, 900]
+
+
+def test_other_credentials_are_tried_at_once(endpoint: Endpoint, time: Time) -> None:
+    """G2, E5: a corrected password works without waiting; the wrong one is still remembered."""
+    current = [A]
+    source = TokenSource(endpoint, lambda: current[0], time.clock)
+    endpoint.script = [BAD, endpoint.grant]
+    with pytest.raises(BadCredentialsError):
+        take(source)
+    current[0] = B
+    lease = take(source)
+    assert endpoint.tried == [A, B]
+    source.reject(lease, waited=False)
+    current[0] = A
+    with pytest.raises(BadCredentialsError) as caught:
+        take(source)
+    assert caught.value.cached
+    assert endpoint.tried == [A, B]
+
+
+def test_success_ends_the_memory_of_a_refusal(endpoint: Endpoint, time: Time, source: TokenSource) -> None:
+    """A user who has been verified meanwhile starts anew: the next refusal is remembered for 60 s again."""
+    refused = Failure(UserNotVerifiedError, "Not verified.")
+    endpoint.script = [refused, endpoint.grant, refused]
+    with pytest.raises(UserNotVerifiedError):
+        take(source)
+    time.advance(60)
+    source.reject(take(source), waited=False)
+    with pytest.raises(UserNotVerifiedError) as caught:
+        take(source)
+    assert caught.value.retry_after == 60
+
+
+def test_endless_supply_of_wrong_credentials_fills_no_memory(endpoint: Endpoint, time: Time) -> None:
+    """Only the latest refusals are kept, and the oldest goes first."""
+    supply = (Credentials("fake-user", f"fake-password-{number}") for number in range(100))
+    used: list[Credentials] = []
+
+    def next_credentials() -> Credentials:
+        used.append(next(supply))
+        return used[-1]
+
+    source = TokenSource(endpoint, next_credentials, time.clock)
+    endpoint.script = [Failure(LoginRefusedError, "No.", {"status_code": 403})]
+    for _ in range(40):
+        with pytest.raises(LoginRefusedError):
+            take(source)
+    assert list(source._refusals) == used[-16:]
+
+
+# Where the credentials come from
+
+
+def test_configuration_error_is_not_remembered(endpoint: Endpoint, time: Time) -> None:
+    """E3: nothing was sent, so the next call tries again at once, and works once the cause is mended."""
+    problems = [ConfigurationError("API_LOGIN is not set"), None]
+
+    def credentials() -> Credentials:
+        problem = problems.pop(0)
+        if problem:
+            raise problem
+        return A
+
+    source = TokenSource(endpoint, credentials, time.clock)
+    with pytest.raises(ConfigurationError, match="API_LOGIN is not set"):
+        take(source)
+    take(source)
+    assert endpoint.tried == [A]
+
+
+def test_failing_credentials_callable_is_named_without_its_message(endpoint: Endpoint, time: Time) -> None:
+    """What it raised may hold a secret: the caller learns the kind only, also through the chain of causes."""
+
+    def credentials() -> Credentials:
+        raise OSError("canary-secret")
+
+    source = TokenSource(endpoint, credentials, time.clock)
+    with pytest.raises(ConfigurationError, match="raised OSError") as caught:
+        take(source)
+    assert "canary" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+
+
+def test_credentials_callable_must_return_credentials(endpoint: Endpoint, time: Time) -> None:
+    """A tuple is told from Credentials before anything is sent."""
+    source = TokenSource(endpoint, lambda: ("fake", "fake"), time.clock)  # type: ignore[arg-type, return-value]
+    with pytest.raises(ConfigurationError, match=r"must return kyc_client\.Credentials"):
+        take(source)
+    assert endpoint.tried == []
+
+
+def test_credentials_callable_that_uses_its_own_client_is_told_so(endpoint: Endpoint, time: Time) -> None:
+    """A10: it would wait for the login that waits for it."""
+    source = TokenSource(endpoint, lambda: take(source) and A, time.clock)
+    with pytest.raises(ConfigurationError, match="Give it a client of its own"):
+        take(source)
+
+
+def test_missing_credentials_do_not_disturb_a_token_that_works(endpoint: Endpoint, time: Time) -> None:
+    """In the soft phase, a renewal without credentials fails unseen, and is not tried on every request."""
+    asked = []
+
+    def credentials() -> Credentials:
+        asked.append(1)
+        if len(asked) > 1:
+            raise ConfigurationError("gone")
+        return A
+
+    source = TokenSource(endpoint, credentials, time.clock)
+    old = take(source)
+    time.advance(900)
+    for _ in range(10):
+        assert take(source) is old
+        settle(source)
+    assert len(asked) == 2
+
+
+# After a 401
+
+
+def test_rejected_token_is_dropped_by_generation_not_by_value(source: TokenSource, endpoint: Endpoint) -> None:
+    """B1, B3: two logins in one second yield the same token; a late 401 for the first leaves the second alone."""
+    twin = Grant("same-fake-token", None)
+    endpoint.script = [twin]
+    first = take(source)
+    assert source.reject(first, waited=False)
+    second = take(source)
+    assert second.token == first.token
+    assert source.reject(first, waited=False)
+    assert source.fresh() is second
+
+
+def test_stand_off_doubles_to_ten_seconds_and_ends_with_a_cure(
+    source: TokenSource, endpoint: Endpoint, time: Time
+) -> None:
+    """A login that does not cure: 401s are left alone for 1, 2, 4, 8, 10 s; the token stays meanwhile."""
+    for delay in (1, 2, 4, 8, 10, 10):
+        old = take(source)
+        assert source.reject(old, waited=False)
+        new = take(source)
+        assert not source.reject(new, waited=True)
+        time.advance(delay - 0.01)
+        assert not source.reject(new, waited=False)
+        assert source.fresh() is new
+        time.advance(0.01)
+    assert source.reject(new, waited=False)
+    cured = take(source)
+    source.cured()
+    assert source.reject(cured, waited=False)
+    worse = take(source)
+    source.reject(worse, waited=True)
+    time.advance(1)
+    assert source.reject(worse, waited=False)
+
+
+def test_stand_off_counts_a_login_once_however_many_learn_of_it(
+    source: TokenSource, endpoint: Endpoint, time: Time
+) -> None:
+    """Forty requests that waited for the same useless login make it 1 s, not 10 s."""
+    lease = take(source)
+    for _ in range(40):
+        assert not source.reject(lease, waited=True)
+    time.advance(1)
+    assert source.reject(lease, waited=False)
+
+
+def test_newer_token_is_used_even_in_a_stand_off(source: TokenSource, time: Time) -> None:
+    """A 401 for a token that has been replaced costs no login, so that nothing speaks against another try."""
+    old = take(source)
+    source.reject(old, waited=False)
+    new = take(source)
+    source.reject(new, waited=True)
+    assert source.reject(old, waited=False)
+    assert take(source) is new
+
+
+def test_token_that_expired_on_the_way_is_not_held_against_the_login(
+    source: TokenSource, endpoint: Endpoint, time: Time
+) -> None:
+    """A long upload outlives a short token that it had waited for: that is no login without effect."""
+    endpoint.lifetime = 3
+    lease = take(source)
+    time.advance(4)
+    assert source.reject(lease, waited=True)
+    assert take(source) is not lease
+
+
+# Reset
+
+
+def test_reset_forgets_token_refusals_and_cool_downs(source: TokenSource, endpoint: Endpoint) -> None:
+    """After reset() the next call logs in, whatever there was before."""
+    for failure in (BAD, UNAVAILABLE):
+        endpoint.script = [failure]
+        with pytest.raises(failure.kind):
+            take(source)
+        source.reset()
+        endpoint.script = [endpoint.grant]
+        lease = take(source)
+        source.reset()
+        assert take(source) is not lease
+        source.reset()
+
+
+@pytest.mark.parametrize("first", ["success", "failure"])
+def test_login_begun_before_a_reset_installs_nothing(source: TokenSource, endpoint: Endpoint, first: str) -> None:
+    """B11: who waited for it gets its outcome; who comes after the reset waits for it to end, and logs in anew."""
+    arrived, gate = threading.Event(), threading.Event()
+
+    def slow() -> Any:
+        arrived.set()
+        gate.wait(10)
+        return endpoint.grant() if first == "success" else BAD
+
+    endpoint.script = [slow, endpoint.grant]
+    results: dict[str, Any] = {}
+
+    def run(name: str) -> None:
+        try:
+            results[name] = take(source)
+        except BadCredentialsError as error:
+            results[name] = error
+
+    before = threading.Thread(target=run, args=("before",))
+    before.start()
+    arrived.wait(10)
+    old_flight = source._flight
+    source.reset()
+    steps = source.acquire()
+    assert next(steps) is old_flight
+    assert len(endpoint.tried) == 1
+    gate.set()
+    before.join(10)
+    assert source.fresh() is None
+    after = _finish(steps)
+    assert source.fresh() is after
+    assert results["before"] is not after
+    assert isinstance(results["before"], Lease) == (first == "success")
+    if first == "failure":
+        assert results["before"].retry_after == 0
+    assert len(endpoint.tried) == 2
+
+
+def _finish(steps: Any) -> Lease:
+    lease, _ = wait_sync(steps)
+    return lease
+
+
+# Threads
+
+
+def test_deadline_ends_the_wait_of_all_and_the_attempt(time: Time) -> None:
+    """A14: an attempt that never ends: after the deadline everybody gets the error, and the attempt is closed."""
+    closed = threading.Event()
+
+    class Stuck(Endpoint):
+        def attempt(self, credentials: Credentials, *, within: float, run_async: Any, opened: Any) -> Any:
+            opened(closed.set)
+            closed.wait(10)
+            return UNAVAILABLE
+
+    source = TokenSource(Stuck(time), lambda: A, time.clock, deadline=0.05)
+    with pytest.raises(LoginUnavailableError, match=r"not completed within 0\.05 s"):
+        take(source)
+    assert closed.wait(10)
+
+
+def test_attempt_that_opens_after_the_deadline_is_closed_at_once() -> None:
+    """The deadline may pass between two attempts; the next connection is not left open."""
+    flight = Flight(0, None)
+    flight.close()
+    flight.landed = True
+    closed = threading.Event()
+    flight.opened(closed.set)
+    assert closed.is_set()
+
+
+def test_trouble_in_closing_an_attempt_is_nobodys(time: Time) -> None:
+    """A connection that another thread reads from may not like to be closed."""
+    flight = Flight(0, None)
+    flight.landed = True
+
+    def close() -> None:
+        raise OSError("fake trouble")
+
+    flight.opened(close)
+
+
+def test_late_outcome_after_the_deadline_is_ignored(source: TokenSource, endpoint: Endpoint, time: Time) -> None:
+    """The first outcome of a flight counts: all who waited have gone with it."""
+    flight = Flight(0, None)
+    source._land(flight, UNAVAILABLE)
+    source._land(flight, Lease("late-fake-token", issued_at=None, monotonic=0, wall=0, jitter=0))
+    assert source.fresh() is None
+
+
+def test_fault_of_ours_ends_the_flight_and_is_named(source: TokenSource, endpoint: Endpoint) -> None:
+    """A6: whatever an attempt raises, nobody waits for ever, and the next login starts afresh after the cool-down."""
+
+    def fault() -> Any:
+        raise ZeroDivisionError("canary-secret")
+
+    endpoint.script = [fault]
+    with pytest.raises(LoginUnavailableError, match="unexpected ZeroDivisionError") as caught:
+        take(source)
+    assert "canary" not in str(caught.value)
+    assert source._flight is None
+
+
+@pytest.fixture
+def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As at the interpreter's shutdown, or when the system has no more of them."""
+
+    def start(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(flight_module.threading.Thread, "start", start)
+
+
+@pytest.mark.usefixtures("no_threads")
+def test_login_runs_inline_when_no_thread_can_start(source: TokenSource, endpoint: Endpoint) -> None:
+    """The caller does it itself."""
+    take(source)
+    assert len(endpoint.tried) == 1
+
+
+@pytest.mark.usefixtures("no_threads")
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])
+def test_interrupted_inline_login_leaves_no_flight_behind(
+    source: TokenSource, endpoint: Endpoint, time: Time, interrupt: type[BaseException]
+) -> None:
+    """A6: Ctrl-C reaches the caller, and the next call is not stuck behind a login that nobody flies."""
+
+    def stop() -> Any:
+        raise interrupt
+
+    endpoint.script = [stop, endpoint.grant]
+    with pytest.raises(interrupt):
+        take(source)
+    time.advance(1)
+    take(source)
+    assert len(endpoint.tried) == 2
+
+
+def test_login_in_flight_at_a_fork_is_forgotten_in_the_child_and_the_token_kept(
+    source: TokenSource, endpoint: Endpoint, time: Time
+) -> None:
+    """I1: what the hook for forked children does, here without a fork: a new lock, no flight, the token as before."""
+    lease = take(source)
+    time.advance(900)
+    gate = threading.Event()
+    endpoint.script = [lambda: gate.wait(10) and endpoint.grant(), endpoint.grant]
+    assert take(source) is lease
+    lost = source._flight
+    with source._lock:
+        flight_module._after_fork_in_child()
+        assert source._flight is None
+        assert take(source) is lease
+    settle(source)
+    assert source.fresh() is not lease
+    gate.set()
+    assert lost is not None
+    lost.future.result(10)
+
+
+def test_waiters_share_one_failing_login_and_get_errors_of_their_own(source: TokenSource, endpoint: Endpoint) -> None:
+    """Ten waiters on a failing login cost one login, and no two of them raise the same object."""
+    gate = threading.Event()
+    endpoint.script = [lambda: gate.wait(10) and BAD]
+    waiting = threading.Barrier(11)
+    errors: list[BaseException] = []
+
+    def wait() -> None:
+        steps = source.acquire()
+        flight = next(steps)
+        waiting.wait(10)
+        flight.future.result(10)
+        try:
+            wait_sync(steps)
+        except BadCredentialsError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=wait) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    waiting.wait(10)
+    gate.set()
+    for thread in threads:
+        thread.join(10)
+    assert len({id(error) for error in errors}) == 10
+    assert len(endpoint.tried) == 1

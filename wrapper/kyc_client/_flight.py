@@ -175,7 +175,8 @@ class TokenSource:
     ) -> None:
         self._endpoint = endpoint
         self._credentials = credentials
-        self._clock = clock or Clock()
+        self._clock = clock = clock or Clock()
+        self._monotonic, self._wall = clock.monotonic, clock.wall
         self._deadline = deadline
         # Guards all that follows. Held for assignments only: never over I/O, a wait, an await or a yield.
         self._lock = threading.Lock()
@@ -198,11 +199,9 @@ class TokenSource:
     def fresh(self) -> Lease | None:
         """The current lease, if it is fresh. The hot path: a lease never changes, so that reading it needs no lock."""
         lease = self._lease
-        if lease is not None:
-            clock = self._clock
-            if clock.monotonic() < lease.fresh_until_monotonic and clock.wall() < lease.fresh_until_wall:
-                return lease
-        return None
+        if lease is None or self._monotonic() >= lease.fresh_until_monotonic or self._wall() >= lease.fresh_until_wall:
+            return None
+        return lease
 
     def acquire(self, *, patient: bool = False, runner: Callable[[], RunAsync] | None = None) -> Steps:
         """The way to a usable token.

@@ -40,6 +40,8 @@ _BEARER_TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 _MAX_TOKEN_LENGTH = 16 * 1024
 # The end of the year 9999, beyond which `datetime` does not go.
 _LAST_TIMESTAMP = 253_402_300_799
+# A server's `Date` is cut to whole seconds, and uvicorn writes it anew only once a second: it lags by up to 2.05 s.
+_DATE_LAG = 2.1
 
 
 def _pause(ended: threading.Event, seconds: float) -> bool:
@@ -173,9 +175,9 @@ def lifetime(expiry: float | None, issued_at: float | None, wall: float) -> floa
     """
     if expiry is None:
         return float("inf")
-    # A Date has whole seconds. A local clock that agrees with it supplies the fraction, which matters to short tokens:
-    # one of 3 s would otherwise be believed for up to a second after its death.
-    issued = wall if issued_at is None or issued_at <= wall < issued_at + 1 else issued_at
+    # A Date lags. A local clock that agrees with it tells the time more exactly, which matters to short tokens: one of
+    # 3 s would otherwise be believed for up to two seconds after its death.
+    issued = wall if issued_at is None or issued_at <= wall < issued_at + _DATE_LAG else issued_at
     life = expiry - issued
     return life if life > 0 else float("inf")
 

@@ -1,0 +1,52 @@
+"""A service that calls the KYC API, once as sync and once as async code. Copy what you need.
+
+It takes API_BASE_URL, API_LOGIN and API_PASSWORD from its environment. To try it without an account, run
+`kyc-client sandbox` in another shell and paste what it prints into this one.
+"""
+
+import asyncio
+import sys
+
+import httpx
+
+import kyc_client
+from kyc_openapi.api.resource import get_resource
+from kyc_openapi.errors import UnexpectedStatus
+
+
+def use_sync() -> None:
+    """Make a call from sync code. A service keeps one client for as long as it runs, for all of its threads."""
+    with kyc_client.connect() as client:  # nothing is sent yet
+        resource = get_resource.sync(client=client)  # logs in, since this is the first call
+        print(f"sync   {resource}")
+
+
+async def use_async() -> None:
+    """Make a call from async code: the same client, for all of the tasks of one event loop."""
+    async with kyc_client.connect() as client:
+        resource = await get_resource.asyncio(client=client)
+        print(f"async  {resource}")
+
+
+def main() -> int:
+    """Run both, and say what went wrong; a message always says what to do about it."""
+    try:
+        use_sync()
+        asyncio.run(use_async())
+    except kyc_client.ConfigurationError as error:
+        print(f"Not configured, nothing was sent. {error}", file=sys.stderr)
+    except kyc_client.BadCredentialsError as error:
+        print(f"Trying again is pointless before someone mends the credentials. {error}", file=sys.stderr)
+    except kyc_client.LoginUnavailableError as error:
+        print(f"Worth trying again in {error.retry_after or 1:.0f} s. {error}", file=sys.stderr)
+    except kyc_client.LoginError as error:
+        print(f"No login. {error}", file=sys.stderr)
+    except (UnexpectedStatus, httpx.TransportError) as error:
+        print(f"The login is fine, the call itself failed. {error}", file=sys.stderr)
+    else:
+        return 0
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -171,7 +171,7 @@ class LoginAuth(httpx.Auth):
     def _conclude(self, response: httpx.Response, lease: Lease, *, waited: bool) -> None:
         """Learn from the answer to the second sending, if that had waited for the login that was to cure the 401.
 
-        If another call had renewed the token already, a second 401 proves nothing: the next call to meet one sees to it.
+        If another call had renewed the token, a second 401 proves nothing; the next call to meet one sees to it.
         """
         if not waited:
             return

@@ -10,6 +10,7 @@ import pytest
 import kyc_client
 from colours import COLOURS
 from fault_server import FaultServer
+from kyc_client._flight import Backoff
 from kyc_client.sandbox import Sandbox
 
 if TYPE_CHECKING:
@@ -56,6 +57,15 @@ def server() -> Iterator[FaultServer]:
     """A server that does what the test says, over a real socket, and counts."""
     with FaultServer() as server:
         yield server
+
+
+@pytest.fixture
+def auth(server: FaultServer, credentials: kyc_client.Credentials) -> kyc_client.LoginAuth:
+    """A LoginAuth on the fault server, whose cool-down and stand-off do not end before a slow machine is done."""
+    auth = kyc_client.LoginAuth(server.base_url, credentials=credentials)
+    auth._source._cooldown = Backoff(600, 600)
+    auth._source._standoff = Backoff(600, 600)
+    return auth
 
 
 @pytest.fixture(params=COLOURS, ids=lambda colour: colour.name)

@@ -64,7 +64,8 @@ class Exchange:
     def reset(self) -> None:
         """Break the connection with a TCP reset."""
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.connection.close()
+        # The reader still holds the descriptor: only leaving the thread's `with` really closes it.
+        raise ConnectionAbortedError
 
     def close(self) -> None:
         """Close the connection in good order, but maybe in the middle of an answer."""

@@ -27,12 +27,6 @@ if TYPE_CHECKING:
 REFUSED = answer(401, {"detail": "Unauthorized"})
 
 
-@pytest.fixture
-def auth(server: FaultServer, credentials: kyc_client.Credentials) -> LoginAuth:
-    """A LoginAuth on the fault server."""
-    return LoginAuth(server.base_url, credentials=credentials)
-
-
 # Which requests carry the token
 
 

@@ -33,12 +33,6 @@ REFUSED = answer(400, {"detail": "LOGIN_BAD_CREDENTIALS"})
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
 
-@pytest.fixture
-def auth(server: FaultServer, credentials: kyc_client.Credentials) -> LoginAuth:
-    """A LoginAuth on the fault server."""
-    return LoginAuth(server.base_url, credentials=credentials)
-
-
 class Gate:
     """A login that tells when it has come in, and is answered when the test says so."""
 

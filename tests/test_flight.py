@@ -18,8 +18,8 @@ from kyc_client import (
     UserNotVerifiedError,
 )
 from kyc_client import _flight as flight_module
+from kyc_client._answer import Failure, Grant
 from kyc_client._flight import Flight, TokenSource, wait_sync
-from kyc_client._login import Failure, Grant
 from kyc_client._token import Clock, Lease
 
 if TYPE_CHECKING:

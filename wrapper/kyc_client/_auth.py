@@ -15,6 +15,7 @@ from ._login import LoginEndpoint
 from ._loops import runner_of_this_task
 from ._tls import shared_context
 from ._token import Clock, Lease, Token
+from .errors import ConfigurationError
 
 CredentialsSource: TypeAlias = Credentials | Callable[[], Credentials] | None
 
@@ -74,11 +75,19 @@ class LoginAuth(httpx.Auth):
         if unknown:
             known = ", ".join(sorted(CONNECTION_ARGUMENTS))
             raise TypeError(f"LoginAuth() takes no {', '.join(unknown)}; of httpx's arguments it takes {known}.")
+        problem = None
         if base_url is None:
-            base_url = read_environment(os.environ, BASE_URL)[BASE_URL]
-        url = parse_base_url(base_url, allow_insecure_http=allow_insecure_http)
-        tls = {name: connection_args.pop(name) for name in ("verify", "cert") if name in connection_args}
-        verify = shared_context(**tls, trust_env=connection_args.get("trust_env", True))
+            values, problem = read_environment(os.environ, BASE_URL)
+            base_url = values.get(BASE_URL, "")
+        url, unfit = parse_base_url(base_url, allow_insecure_http=allow_insecure_http)
+        if problem or unfit:
+            del base_url, url  # A crash reporter shows the locals of the frames that an error passes.
+            raise ConfigurationError(problem or unfit)
+        verify = shared_context(
+            verify=connection_args.pop("verify", True),
+            cert=connection_args.pop("cert", None),
+            trust_env=connection_args.get("trust_env", True),
+        )
         clock = Clock()
         endpoint = LoginEndpoint(url, httpx.Timeout(timeout), {**connection_args, "verify": verify}, clock)
         self._source = TokenSource(endpoint, _asking(credentials), clock)

@@ -7,46 +7,48 @@ import re
 
 import httpx
 
-from .errors import ConfigurationError
-
+_LAST_PORT = 65535
 _GOOD = "A good one looks like https://kyc.example.com or, with a path in front of the API, https://example.com/kyc"
 
 
-def parse_base_url(text: str | httpx.URL, *, allow_insecure_http: bool) -> httpx.URL:
-    """Check a base URL and return it without a trailing slash in its path.
+def parse_base_url(text: str | httpx.URL, *, allow_insecure_http: bool) -> tuple[httpx.URL, str | None]:
+    """Check a base URL.
+
+    It does not raise: the caller has to forget the text first, whose commonest mistake after a missing scheme is a
+    password in it. The message repeats no more of it than the host.
 
     Args:
         text: scheme, host, optionally port and path; nothing else.
         allow_insecure_http: accept `http://` to hosts other than this machine's own.
 
-    Raises:
-        ConfigurationError: it has no scheme or host, holds a user, a query, a fragment or white space, or is not
-            `https://`.
+    Returns:
+        The URL, and what is wrong with it, as the message of an error; None if nothing is.
     """
-    # The value itself is never repeated: the commonest mistake after a missing scheme is a password in it.
     url, problem = _parse(str(text))
-    if url is not None and not problem and url.scheme == "http" and not (allow_insecure_http or _is_loopback(url.host)):
+    if not problem and url.scheme == "http" and not (allow_insecure_http or _is_loopback(url.host)):
         problem = (
             f"is http://, which would send the password in clear to {url.host}; "
             "use https:// (allow_insecure_http=True is for test networks)"
         )
-    if url is None or problem:
-        raise ConfigurationError(f"The base URL (API_BASE_URL) {problem}. {_GOOD}.")
-    return url.copy_with(raw_path=url.raw_path.rstrip(b"/") or b"/")
+    if problem:
+        return url, f"The base URL (API_BASE_URL) {problem}. {_GOOD}."
+    return url.copy_with(raw_path=url.raw_path.rstrip(b"/") or b"/"), None
 
 
-def _parse(text: str) -> tuple[httpx.URL | None, str]:
-    """The parsed URL, and what is wrong with it apart from being insecure ("" if nothing is)."""
+def _parse(text: str) -> tuple[httpx.URL, str]:
+    """The URL, and what is wrong with it apart from being insecure ("" if nothing is)."""
     # httpx would quote a space into the host, and read a backslash as part of it.
     if re.search(r"[\s\\]", text):
-        return None, "holds white space or a backslash"
+        return httpx.URL(), "holds white space or a backslash"
     try:
         url = httpx.URL(text)
-    except httpx.InvalidURL:
-        return None, "is not a URL"
+        host = url.host  # Decodes international names, and fails on some that have passed so far.
+    except (httpx.InvalidURL, ValueError):
+        return httpx.URL(), "is not a URL"
     problems = (
         (url.scheme not in {"https", "http"}, "must start with https://"),
-        (not url.host or "%" in url.host, "names no host"),
+        (not host or "%" in host, "names no host"),
+        ((url.port or 0) > _LAST_PORT, "names a port that there is not"),
         (bool(url.userinfo), "holds a user or password; give them as API_LOGIN and API_PASSWORD"),
         ("?" in text or "#" in text, "has a query or a fragment; leave out all from the ? or # on"),
     )

@@ -14,9 +14,11 @@ import httpx
 from kyc_openapi import AuthenticatedClient
 
 from ._auth import CONNECTION_ARGUMENTS, DEFAULT_TIMEOUT, CredentialsSource, LoginAuth
+from ._base_url import parse_base_url
 from ._credentials import BASE_URL, LOGIN, PASSWORD, read_environment
 from ._login import USER_AGENT
 from ._tls import shared_context
+from .errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,8 +67,12 @@ def connect(
     missing = [
         name for name, given in ((BASE_URL, base_url), (LOGIN, credentials), (PASSWORD, credentials)) if given is None
     ]
-    values = read_environment(os.environ, *missing)
-    url = values[BASE_URL] if base_url is None else base_url
+    values, problem = read_environment(os.environ, *missing)
+    url, unfit = parse_base_url(values.get(BASE_URL, base_url or ""), allow_insecure_http=allow_insecure_http)
+    del base_url, values  # A crash reporter shows the locals of the frames that an error passes.
+    if problem or unfit:
+        del url
+        raise ConfigurationError(problem or unfit)
     verify = shared_context(
         verify=httpx_args.pop("verify", True),
         cert=httpx_args.pop("cert", None),

@@ -38,11 +38,10 @@ class Credentials(Masked):
     _username: str
 
     def __init__(self, username: str, password: str) -> None:
-        for name, value in (("username", username), ("password", password)):
-            if not isinstance(value, str) or not value:
-                raise ConfigurationError(f"The {name} of Credentials must be a string that is not empty.")
-            if not _is_utf8(value):
-                raise ConfigurationError(f"The {name} of Credentials can not be encoded as UTF-8.")
+        problem = _unusable("username", username) or _unusable("password", password)
+        if problem is not None:
+            del username, password  # A crash reporter shows the locals of the frame that raises.
+            raise ConfigurationError(problem)
         self._set(_username=username, _password=password)
 
     @property
@@ -68,15 +67,17 @@ class Credentials(Masked):
             ConfigurationError: a variable is missing, blank, set twice (`X` and `X_FILE`) or unusable. One error names
                 all of them, and none of their values.
         """
-        values = read_environment(environ, LOGIN, PASSWORD)
+        values, problem = read_environment(environ, LOGIN, PASSWORD)
+        if problem is not None:
+            del environ  # As in `__init__`.
+            raise ConfigurationError(problem)
         return cls(values[LOGIN], values[PASSWORD])
 
 
-def read_environment(environ: Mapping[str, str], *names: str) -> dict[str, str]:
-    """Read the variables `names`, or complain about all of those that are unusable at once.
+def read_environment(environ: Mapping[str, str], *names: str) -> tuple[dict[str, str], str | None]:
+    """Read variables; or say, in a line for each, which are missing or unusable, and return no value at all.
 
-    Raises:
-        ConfigurationError: with a line for each variable that is missing or unusable, never with a value.
+    It does not raise, because its frame holds what it reads.
     """
     values: dict[str, str] = {}
     problems: list[str] = []
@@ -87,9 +88,8 @@ def read_environment(environ: Mapping[str, str], *names: str) -> dict[str, str]:
         else:
             values[name] = value
     if problems:
-        # Raised here and not in an `except` block: a decoding error would carry the secret along as the context.
-        raise ConfigurationError("\n".join(["The environment is not usable for the KYC API:", *problems]))
-    return values
+        return {}, "\n".join(["The environment is not usable for the KYC API:", *problems])
+    return values, None
 
 
 def _read_variable(environ: Mapping[str, str], name: str) -> tuple[str, str | None]:
@@ -136,15 +136,21 @@ def _unfit(value: str | None) -> str | None:
     """Why a value can not be used; None if it can."""
     if value is None:
         return "is not set"
-    if not value.strip():
-        return "is empty"
-    if not _is_utf8(value):
-        return "is not valid UTF-8"
-    if value.endswith("\n"):
-        return "ends with a newline, which is sent as part of it; remove it"
-    if any(unicodedata.category(character) == "Cc" for character in value):
-        return "holds a control character; remove it"
-    return None
+    problems = (
+        (not value.strip(), "is empty"),
+        (not _is_utf8(value), "is not valid UTF-8"),
+        (value.startswith("\ufeff"), "starts with a byte order mark, which is sent as part of it; remove it"),
+        (value.endswith("\n"), "ends with a newline, which is sent as part of it; remove it"),
+        (any(unicodedata.category(character) == "Cc" for character in value), "holds a control character; remove it"),
+    )
+    return next((problem for applies, problem in problems if applies), None)
+
+
+def _unusable(name: str, value: object) -> str | None:
+    """Why a value can not even be sent; None if it can."""
+    if not isinstance(value, str) or not value:
+        return f"The {name} of Credentials must be a string that is not empty."
+    return None if _is_utf8(value) else f"The {name} of Credentials can not be encoded as UTF-8."
 
 
 def _is_utf8(value: str) -> bool:

@@ -43,12 +43,12 @@ import threading
 import weakref
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import attrs
 
+from ._answer import Failure, Grant
 from ._credentials import Credentials
-from ._login import Failure, Grant, RunAsync
 from ._loops import run_on_private_loop, wait_for
 from ._token import Clock, Lease, Phase
 from .errors import (
@@ -57,6 +57,9 @@ from .errors import (
     LoginResponseError,
     LoginUnavailableError,
 )
+
+if TYPE_CHECKING:
+    from ._login import RunAsync
 
 DEADLINE = 20.0
 _ATTEMPTS = 3
@@ -86,7 +89,7 @@ class Endpoint(Protocol):
 
 
 @attrs.define
-class _Backoff:
+class Backoff:
     """A time until which something is not done, longer with each time in a row."""
 
     first: float
@@ -187,12 +190,12 @@ class TokenSource:
         _sources.add(self)
 
     def _forget_failures(self) -> None:
-        self._refusals: dict[Credentials, tuple[Failure, _Backoff]] = {}
-        self._cooldown = _Backoff(_COOLDOWN_SECONDS, _COOLDOWN_LIMIT)
+        self._refusals: dict[Credentials, tuple[Failure, Backoff]] = {}
+        self._cooldown = Backoff(_COOLDOWN_SECONDS, _COOLDOWN_LIMIT)
         self._cooldown_failure: Failure | None = None
         # After any failed login, a token that still works is not renewed before this time.
         self._renew_after = _NEVER
-        self._standoff = _Backoff(_STANDOFF_SECONDS, _STANDOFF_LIMIT)
+        self._standoff = Backoff(_STANDOFF_SECONDS, _STANDOFF_LIMIT)
 
     # Asking for a token
 
@@ -346,7 +349,7 @@ class TokenSource:
             return credentials
         flight.credentials = credentials
         with self._lock:
-            failure, refused = self._refusals.get(credentials, (None, _Backoff(0, 0)))
+            failure, refused = self._refusals.get(credentials, (None, Backoff(0, 0)))
         if failure is not None and self._clock.monotonic() < refused.until:
             return _Setback(failure, refused.until, cached=True)
         return self._attempt(flight, credentials)
@@ -420,7 +423,7 @@ class TokenSource:
             self._cooldown.extend(now, failure.retry_after or 0.0)
             self._cooldown_failure = failure
             return _Setback(failure, self._cooldown.until)
-        _, backoff = self._refusals.pop(credentials, (None, _Backoff(_REFUSAL_SECONDS, _REFUSAL_LIMIT)))
+        _, backoff = self._refusals.pop(credentials, (None, Backoff(_REFUSAL_SECONDS, _REFUSAL_LIMIT)))
         backoff.extend(now)
         self._refusals[credentials] = (failure, backoff)
         if len(self._refusals) > _MAX_REFUSALS:

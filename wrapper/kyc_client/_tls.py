@@ -14,7 +14,7 @@ import httpx
 
 from .errors import ConfigurationError
 
-Verify: TypeAlias = bool | str | ssl.SSLContext
+Verify: TypeAlias = bool | str | os.PathLike[str] | ssl.SSLContext
 Cert: TypeAlias = str | tuple[str, str] | tuple[str, str, str]
 
 # Weak, so that a context lives as long as a client uses it, and a changed CA bundle is read by the next one.
@@ -28,35 +28,49 @@ def shared_context(*, verify: Verify = True, cert: Cert | None = None, trust_env
         ConfigurationError: a certificate can not be loaded, or `cert` comes together with a context of the caller's.
     """
     if isinstance(verify, ssl.SSLContext):
-        if cert:
-            raise ConfigurationError(
-                "Load the client certificate into the SSLContext that you pass as verify=, without cert=."
-            )
-        return verify
-    environment = (os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")) if trust_env else None
-    key = (verify, cert, environment)
-    context = _contexts.get(key)
-    if context is None:
-        context = _contexts[key] = _new_context(verify=verify, cert=cert, trust_env=trust_env)
-    return context
-
-
-def _new_context(*, verify: bool | str, cert: Cert | None, trust_env: bool) -> ssl.SSLContext:
-    try:
-        if isinstance(verify, str):
-            is_folder = os.path.isdir(verify)  # noqa: PTH112 - httpx tells the two apart in the same way
-            context = ssl.create_default_context(
-                cafile=None if is_folder else verify, capath=verify if is_folder else None
-            )
-        else:
-            context = httpx.create_ssl_context(verify=verify, trust_env=trust_env)
-        if cert:
-            context.load_cert_chain(*((cert,) if isinstance(cert, str) else cert))
-    except (OSError, ssl.SSLError) as error:
-        problem = type(error).__name__ if isinstance(error, ssl.SSLError) else error.strerror
+        if not cert:
+            return verify
+        problem = "Load the client certificate into the SSLContext that you pass as verify=, without cert=."
     else:
-        return context
-    # Raised outside of the `except`: the frames of the failure hold the password of the key.
-    raise ConfigurationError(
-        f"The certificates given as verify= or cert= can not be loaded ({problem}). Check the paths."
-    )
+        problem = None
+        verify = verify if isinstance(verify, bool) else os.fspath(verify)
+        environment = (os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")) if trust_env else None
+        key = (verify, (cert,) if isinstance(cert, str) else tuple(cert or ()), environment)
+        context = _contexts.get(key)
+        if context is None:
+            context, problem = _new_context(verify, key[1], trust_env=trust_env)
+        if not problem:
+            _contexts[key] = context
+            return context
+        del key
+    del cert  # A crash reporter shows the locals of the frame that raises, and a key may come with its password.
+    raise ConfigurationError(problem)
+
+
+def _new_context(
+    verify: bool | str,  # noqa: FBT001 - httpx's own type
+    cert: tuple[str, ...],
+    *,
+    trust_env: bool,
+) -> tuple[ssl.SSLContext, str | None]:
+    """A context, and what is wrong with the settings. It does not raise, because its frame holds them."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        if isinstance(verify, bool):
+            context = httpx.create_ssl_context(verify=verify, trust_env=trust_env)
+        elif os.path.isdir(verify):  # noqa: PTH112 - httpx tells the two apart in the same way
+            context = ssl.create_default_context(capath=verify)
+        else:
+            context = ssl.create_default_context(cafile=verify)
+        if cert:
+            chain, key, password = (*cert, None, None)[:3]
+            # Without a password, OpenSSL would ask for one on the terminal, and a service would hang.
+            context.load_cert_chain(str(chain), key, password or "")
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) else None
+        why = why or type(error).__name__
+        return (
+            context,
+            f"The certificates of verify=, cert= or SSL_CERT_FILE can not be loaded ({why}). Check the paths.",
+        )
+    return context, None

@@ -48,7 +48,8 @@ _REFUSALS: Mapping[tuple[int, str], tuple[type[LoginError], str]] = {
         "The credentials are right, but the user is not verified. Have the provider verify the user.",
     ),
 }
-_HINTS = dict.fromkeys((404, 405), "Check that the base URL (API_BASE_URL) is the API's.")
+_WRONG_PLACE = "Check that the base URL (API_BASE_URL) is the API's."
+_HINTS: Mapping[int, str] = {404: _WRONG_PLACE, 405: _WRONG_PLACE}
 
 
 @attrs.frozen
@@ -72,7 +73,7 @@ class Failure:
 
     kind: type[KYCClientError]
     message: str
-    details: Mapping[str, Any] = attrs.field(factory=dict)
+    details: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
     retry_after: float | None = None
 
     def error(self, *, retry_after: float | None, cached: bool) -> KYCClientError:

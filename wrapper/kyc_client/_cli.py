@@ -4,7 +4,7 @@ import argparse
 import shlex
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from time import sleep
 
@@ -57,12 +57,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     # Each command adds its options here and names the function that runs it.
-    _add_sandbox(commands)
+    _add_sandbox(commands.add_parser)
     return parser
 
 
-def _add_sandbox(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    command = commands.add_parser(
+def _add_sandbox(add_command: Callable[..., argparse.ArgumentParser]) -> None:
+    command = add_command(
         "sandbox",
         help="run the API's login on this machine, to try things against",
         description=_SANDBOX,

@@ -127,10 +127,14 @@ class ConnectedClient(AuthenticatedClient):
     """
 
     # By process; under None, a client that the caller has set.
-    _sync_clients: dict[int | None, httpx.Client] = attrs.field(init=False, factory=dict, repr=False)
-    _async_clients: dict[int | None, httpx.AsyncClient] = attrs.field(init=False, factory=dict, repr=False)
+    _sync_clients: dict[int | None, httpx.Client] = attrs.field(
+        init=False, factory=dict[int | None, httpx.Client], repr=False
+    )
+    _async_clients: dict[int | None, httpx.AsyncClient] = attrs.field(
+        init=False, factory=dict[int | None, httpx.AsyncClient], repr=False
+    )
     # By process too: a lock that some thread held at the fork stays locked in the child.
-    _locks: dict[int, threading.Lock] = attrs.field(init=False, factory=dict, repr=False)
+    _locks: dict[int, threading.Lock] = attrs.field(init=False, factory=dict[int, threading.Lock], repr=False)
 
     def get_httpx_client(self) -> httpx.Client:
         """The `httpx.Client` of this process, made on first use."""

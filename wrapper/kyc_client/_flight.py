@@ -412,8 +412,7 @@ class TokenSource:
         self._lease = lease
         self._renew_after = _NEVER
         self._cooldown.end()
-        if credentials is not None:
-            self._refusals.pop(credentials, None)
+        self._refusals = {refused: memory for refused, memory in self._refusals.items() if refused != credentials}
 
     def _remember(self, failure: Failure, credentials: Credentials | None) -> _Setback:
         now = self._clock.monotonic()

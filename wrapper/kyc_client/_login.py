@@ -117,7 +117,8 @@ class _LoginClient(httpx.Client):
         self._answer.status, self._answer.headers = response.status_code, response.headers
 
     def send(self, request: httpx.Request, **arguments: Any) -> httpx.Response:
-        response = super().send(request, **{**arguments, "stream": True, "follow_redirects": False})
+        arguments |= {"stream": True, "follow_redirects": False}
+        response = super().send(request, **arguments)
         try:
             if response.status_code == 200 or response.is_client_error:
                 self._answer.body = self._read(response)

@@ -3,9 +3,9 @@
 State of the token, by its age (its lifetime is `exp` minus the time at which the server issued it):
 
     fresh     used as it is
-    soft      the last min(300 s, 20 %), less up to a fifth of that as jitter: used, while a renewal runs in the
-    background hard      the last min(30 s, 5 %): a call waits for the renewal, and uses the token all the same should
-    that fail expired   a call waits for the login
+    soft      the last min(300 s, 20 %), less up to a fifth of that as jitter: used, and renewed in the background
+    hard      the last min(30 s, 5 %): a call waits for the renewal, and should that fail, uses the token all the same
+    expired   a call waits for the login
 
 A token whose lifetime is not known (opaque, no usable `exp`, expired on arrival) stays fresh until the API answers 401.
 """
@@ -20,7 +20,7 @@ import re
 import time
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import attrs
 
@@ -72,9 +72,8 @@ class Token(Masked):
 
     Args:
         value: the token itself, to be sent as `Authorization: Bearer <value>`.
-        expires_at: when it says that it expires (aware, by the server's clock). None if it does not say, or not
-            legibly. A
-            hint: it is read without verifying the signature, and the API may refuse the token earlier.
+        expires_at: when it says that it expires (aware, by the server's clock); None if it does not say, or not
+            legibly. A hint: the signature is not verified, and the API may refuse the token earlier.
     """
 
     __slots__ = ("_expires_at", "_value")
@@ -197,7 +196,7 @@ def read_expiry(token: str) -> float | None:
         claims = json.loads(base64.b64decode(payload, altchars=b"-_", validate=True))
     except (ValueError, RecursionError):
         return None
-    expiry = claims.get("exp") if isinstance(claims, dict) else None
+    expiry: object = cast("dict[str, object]", claims).get("exp") if isinstance(claims, dict) else None
     # A comparison copes with what arithmetic does not: NaN, infinity, integers of a thousand digits.
     if isinstance(expiry, bool) or not isinstance(expiry, int | float) or not 0 < expiry <= _LAST_TIMESTAMP:
         return None

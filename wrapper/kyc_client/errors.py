@@ -19,7 +19,10 @@ The API's own errors on other calls are not here: they come from the generated c
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = [
     "BadCredentialsError",
@@ -32,8 +35,6 @@ __all__ = [
     "LoginValidationError",
     "UserNotVerifiedError",
 ]
-
-FieldError: TypeAlias = tuple[tuple[int | str, ...], str, str]
 
 
 class KYCClientError(Exception):
@@ -98,8 +99,10 @@ class LoginValidationError(LoginError):
         errors: one `(loc, msg, type)` for each field that was refused; never the value that was submitted.
     """
 
-    def __init__(self, message: str, *, errors: tuple[FieldError, ...] = (), **details: str | float | None) -> None:
-        super().__init__(message, **details)  # type: ignore[arg-type]  # the keywords of LoginError, as they are
+    def __init__(
+        self, message: str, *, errors: tuple[tuple[tuple[int | str, ...], str, str], ...] = (), **details: Any
+    ) -> None:
+        super().__init__(message, **details)
         self.errors = errors
 
 

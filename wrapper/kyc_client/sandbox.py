@@ -233,6 +233,10 @@ def _listen(port: int) -> socket.socket:
     return listener
 
 
+def _discard(_line: str) -> None:
+    """Write a line of the log nowhere."""
+
+
 class Sandbox:
     """A running sandbox: a context manager that serves until its block ends, then leaves nothing behind.
 
@@ -275,7 +279,7 @@ class Sandbox:
         self._port = port
         self._token_lifetime = token_lifetime
         self._require_verification = require_verification
-        self._write = log or (lambda _line: None)
+        self._write = log or _discard
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -712,6 +713,26 @@ def test_interrupted_inline_login_leaves_no_flight_behind(
     time.advance(1)
     take(source)
     assert len(endpoint.tried) == 2
+
+
+@pytest.mark.parametrize("inline", [False, True], ids=["thread", "inline"])
+def test_login_sees_no_callers_context(
+    endpoint: Endpoint, time: Time, request: pytest.FixtureRequest, *, inline: bool
+) -> None:
+    """A16: a context variable of the caller who happens to be the first is not seen in the login, which is for all."""
+    if inline:
+        request.getfixturevalue("no_threads")
+    tenant = contextvars.ContextVar("tenant", default="nobody")
+    seen = []
+
+    def credentials() -> Credentials:
+        seen.append(tenant.get())
+        return A
+
+    source = TokenSource(endpoint, credentials, time.clock)
+    tenant.set("first caller")
+    take(source)
+    assert seen == ["nobody"]
 
 
 def test_login_in_flight_at_a_fork_is_forgotten_in_the_child_and_the_token_kept(

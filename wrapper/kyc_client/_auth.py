@@ -78,7 +78,7 @@ class LoginAuth(httpx.Auth):
         problem = None
         if base_url is None:
             values, problem = read_environment(os.environ, BASE_URL)
-            base_url = values.get(BASE_URL, "")
+            base_url = values.pop(BASE_URL, "")
         url, unfit = parse_base_url(base_url, allow_insecure_http=allow_insecure_http)
         if problem or unfit:
             del base_url, url  # A crash reporter shows the locals of the frames that an error passes.

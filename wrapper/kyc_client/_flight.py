@@ -38,6 +38,7 @@ After a 401 (`reject`, `cured`):
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import os
 import threading
 import weakref
@@ -314,11 +315,13 @@ class TokenSource:
     # The login
 
     def _launch(self, flight: Flight) -> None:
+        # In an empty context: the login is everybody's, and none of its callers' tenants, traces or deadlines is its own.
+        fly = contextvars.Context().run
         try:
-            threading.Thread(target=self._fly, args=(flight,), name="kyc-client-login", daemon=True).start()
+            threading.Thread(target=fly, args=(self._fly, flight), name="kyc-client-login", daemon=True).start()
         except RuntimeError:
             # No thread can be started: the interpreter shuts down, or the system has none left.
-            self._fly(flight)
+            fly(self._fly, flight)
 
     def _fly(self, flight: Flight) -> None:
         """Log in, and land whatever happens: a flight that never landed would block all calls for good."""

@@ -315,7 +315,7 @@ class TokenSource:
     # The login
 
     def _launch(self, flight: Flight) -> None:
-        # In an empty context: the login is everybody's, and none of its callers' tenants, traces or deadlines is its own.
+        # In an empty context: the login is everybody's, and no caller's tenant, trace or deadline is its own.
         fly = contextvars.Context().run
         try:
             threading.Thread(target=fly, args=(self._fly, flight), name="kyc-client-login", daemon=True).start()

@@ -247,6 +247,40 @@ def test_unread_401_does_not_block_a_pool_of_one(server: FaultServer, auth: Logi
     assert colour.send("GET", f"{server.base_url}/api", client=client).status_code == 200
 
 
+def test_accepted_post_is_not_sent_again_for_the_401_of_its_redirect(
+    server: FaultServer, auth: LoginAuth, colour: Colour
+) -> None:
+    """C9: POST, 303, GET, 401: the POST was accepted, and a second one would file the same applicant twice."""
+    colour.token(auth)
+    server.on_resource(answer(303, b"", {"Location": "/status"}), REFUSED)
+    response = colour.send(
+        "POST", f"{server.base_url}/api", client={"auth": auth, "follow_redirects": True}, json={"name": "fake"}
+    )
+    assert response.status_code == 401
+    assert [exchange.method for exchange in server.hits] == ["POST", "GET"]
+    server.on_resource(check)
+    assert colour.send("GET", f"{server.base_url}/api", client={"auth": auth}).status_code == 200
+    assert server.login_count == 2
+
+
+def test_slow_bodies_of_401s_do_not_hide_that_logins_are_useless(
+    server: FaultServer, credentials: kyc_client.Credentials
+) -> None:
+    """B2: an endpoint that always says 401, slowly, beside other traffic that logs in meanwhile: few logins."""
+    auth = LoginAuth(server.base_url, credentials=credentials)
+    auth.get_token()
+
+    def refuse_slowly(exchange: Exchange) -> None:
+        exchange.send(b"HTTP/1.1 401 \r\nContent-Length: 2\r\n\r\n")
+        auth.get_token()  # Another caller, which logs in if the token has been dropped.
+        exchange.send(b"{}")
+
+    server.on_resource(refuse_slowly)
+    with httpx.Client(auth=auth) as client:
+        assert {client.get(f"{server.base_url}/api").status_code for _ in range(20)} == {401}
+    assert server.login_count <= 3
+
+
 # What can be sent again
 
 
@@ -269,6 +303,29 @@ def _chunks() -> Iterator[bytes]:
 
 async def _async_chunks() -> AsyncIterator[bytes]:
     yield b"MARK" * 10
+
+
+class _FalsePromise(io.BytesIO):
+    """It says that it can be rewound, and can not."""
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        raise io.UnsupportedOperation
+
+    def tell(self) -> int:
+        raise io.UnsupportedOperation
+
+
+class _Cranky(_Pipe):
+    """It does not even like to be asked."""
+
+    def seekable(self) -> bool:
+        raise OSError
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        raise OSError
 
 
 class _NoFile:
@@ -306,6 +363,7 @@ def test_what_can_be_sent_again_is_sent_again_unchanged(
     [
         pytest.param(lambda: {"files": {"f": ("f", _Pipe(b"MARK" * 10))}}, id="multipart of a pipe"),
         pytest.param(lambda: {"files": {"f": ("f", _NoFile())}}, id="multipart of something that reads"),
+        pytest.param(lambda: {"files": {"f": ("f", _FalsePromise(b"MARK" * 10))}}, id="multipart of a false promise"),
         pytest.param("generator", id="generator"),
     ],
 )
@@ -385,8 +443,9 @@ def test_unknown_argument_is_refused_by_name(credentials: kyc_client.Credentials
 
 def test_credentials_of_another_type_are_refused() -> None:
     """A tuple is no Credentials; the message says what is."""
-    with pytest.raises(TypeError, match=r"kyc_client\.Credentials"):
-        LoginAuth("https://api.example.com", credentials=("fake-user", "fake-password"))  # type: ignore[arg-type]
+    for wrong in (("fake-user", "fake-password"), kyc_client.Credentials):
+        with pytest.raises(TypeError, match=r"kyc_client\.Credentials"):
+            LoginAuth("https://api.example.com", credentials=wrong)  # type: ignore[arg-type]
 
 
 def test_base_url_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+import trio
 
 import kyc_client
-from fault_server import answer
+from fault_server import FaultServer, answer
 from kyc_client import LoginAuth, connect
 from kyc_openapi.api.auth import login
 from kyc_openapi.api.resource import get_resource
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from colours import Colour
-    from fault_server import FaultServer
     from kyc_openapi import AuthenticatedClient
 
 URL = "https://api.example.com"
@@ -197,23 +197,6 @@ def test_threads_that_come_at_once_share_one_httpx_client(client: AuthenticatedC
     assert len({id(http) for http in found}) == 1
 
 
-def test_client_that_another_thread_has_just_made_is_used(
-    client: AuthenticatedClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The second look, under the lock, finds what the first one missed."""
-    mine = httpx.Client()
-
-    class Raced(dict[int, Any]):
-        """A lock of this process, in whose acquisition another thread makes the client."""
-
-        def setdefault(self, process: int, lock: threading.Lock) -> threading.Lock:
-            client._sync_clients[process] = mine
-            return lock
-
-    monkeypatch.setattr(client, "_locks", Raced())
-    assert client.get_httpx_client() is mine
-
-
 def test_clients_share_one_tls_context(credentials: kyc_client.Credentials) -> None:
     """Loading the CA bundle is the price of a client: it is paid once."""
     first, second = (connect(URL, credentials=credentials) for _ in range(2))
@@ -274,16 +257,88 @@ def test_mounts_of_the_caller_carry_the_login_too(credentials: kyc_client.Creden
 
 
 def test_one_client_may_serve_several_event_loops_one_after_the_other(
-    server: FaultServer, credentials: kyc_client.Credentials
+    client: AuthenticatedClient, server: FaultServer
 ) -> None:
-    """A7, I4: the login has no loop. httpx's connections have one, so each loop makes a client; the auth is shared."""
-    auth = LoginAuth(server.base_url, credentials=credentials)
+    """A7, I4: httpx's connections belong to a loop, so each gets a client of its own; all share one login."""
+    seen = set()
 
     async def main() -> None:
-        async with httpx.AsyncClient(base_url=server.base_url, auth=auth) as http:
-            responses = await asyncio.gather(*(http.get("/api") for _ in range(20)))
-            assert {response.status_code for response in responses} == {200}
+        async with client:
+            await get_resource.asyncio(client=client)
+            seen.add(client.get_async_httpx_client())
 
     for _ in range(3):
         asyncio.run(main())
-    assert server.login_count == 1
+    trio.run(main)
+    assert len(seen) == 4
+    assert (server.login_count, len(server.hits)) == (1, 4)
+
+
+def test_several_event_loops_at_the_same_time_have_clients_of_their_own(
+    client: AuthenticatedClient, server: FaultServer
+) -> None:
+    """Two loops in two threads on one client do not meet in one connection pool."""
+
+    def crowd() -> None:
+        async def main() -> None:
+            async with client:
+                await asyncio.gather(*(get_resource.asyncio(client=client) for _ in range(20)))
+
+        asyncio.run(main())
+
+    threads = [threading.Thread(target=crowd) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (server.login_count, len(server.hits)) == (1, 40)
+
+
+def test_async_client_made_outside_of_a_loop_goes_to_the_first_loop_that_asks(client: AuthenticatedClient) -> None:
+    """What is set on it there holds for the calls."""
+    http = client.get_async_httpx_client()
+    assert client.get_async_httpx_client() is http
+
+    async def main() -> list[httpx.AsyncClient]:
+        return [client.get_async_httpx_client() for _ in range(2)]
+
+    assert asyncio.run(main()) == [http, http]
+    assert http not in asyncio.run(main())
+
+
+def test_cookies_keep_their_domains(credentials: kyc_client.Credentials) -> None:
+    """A cookie of another host is not sent to the API, and two of one name do not collide."""
+    jar = httpx.Cookies()
+    jar.set("fake", "1", domain="other.example")
+    jar.set("fake", "2", domain="api.example.com")
+    seen = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        seen.append(request.headers.get("cookie"))
+        return httpx.Response(200, json={"access_token": "fake.token", "token_type": "bearer"})
+
+    with connect(URL, credentials=credentials, cookies=jar, transport=httpx.MockTransport(handle)) as client:
+        get_resource.sync(client=client)
+    assert seen == [None, "fake=2"]
+
+
+def test_environments_proxy_never_sees_the_password_in_clear(
+    server: FaultServer, monkeypatch: pytest.MonkeyPatch, credentials: kyc_client.Credentials
+) -> None:
+    """D8: http:// is allowed to this machine since nothing leaves it; so HTTP_PROXY is not for it, unless asked for."""
+    with FaultServer() as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.base_url)
+        with connect(server.base_url, credentials=credentials) as client:
+            get_resource.sync(client=client)
+        LoginAuth(server.base_url, credentials=credentials).get_token()
+        assert proxy.exchanges == []
+        LoginAuth(server.base_url, credentials=credentials, trust_env=True).get_token()
+        assert proxy.login_count == 1
+    assert server.login_count == 2
+
+
+@pytest.mark.parametrize("timeout", ["30", httpx.Timeout(5, read="30")], ids=repr)
+def test_timeout_that_is_no_number_is_refused_at_once(credentials: kyc_client.Credentials, timeout: Any) -> None:
+    """Httpx would find out in the middle of a login."""
+    with pytest.raises(TypeError, match="timeout= takes seconds"):
+        connect(URL, credentials=credentials, timeout=timeout)

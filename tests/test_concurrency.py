@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import multiprocessing
 import os
+import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -16,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 import trio
+import trustme
 
 import kyc_client
 from colours import Asyncio, Threads, Trio
-from fault_server import after, answer, check, issue
+from fault_server import FaultServer, after, answer, check, drip, issue
 from kyc_client import LoginAuth, connect
 from kyc_openapi.api.resource import get_resource
 
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from colours import Colour
-    from fault_server import Behaviour, Exchange, FaultServer
+    from fault_server import Behaviour, Exchange
 
 REFUSED = answer(400, {"detail": "LOGIN_BAD_CREDENTIALS"})
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
@@ -396,18 +399,48 @@ def test_process_that_ends_during_a_renewal_ends_at_once(server: FaultServer) ->
     assert (process.returncode, stderr) == (0, b"")
 
 
+def test_deadline_leaves_the_connection_for_the_thread_that_reads_it_to_close(
+    credentials: kyc_client.Credentials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """E8: a TLS library reads by number: closed under it, the number may be another connection, with its passports."""
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    closers: list[str] = []
+
+    def close(self: ssl.SSLSocket) -> None:
+        if not self.server_side:
+            closers.append(threading.current_thread().name)
+        socket.socket.close(self)
+
+    monkeypatch.setattr(ssl.SSLSocket, "close", close)
+    with FaultServer(context=context) as server:
+        server.on_login(drip(b"HTTP/1.1 200 OK\r\nX-Fake: ", 0.01))
+        auth = LoginAuth(server.base_url, credentials=credentials, verify=trusting)
+        auth._source._deadline = 0.3
+        with pytest.raises(kyc_client.LoginUnavailableError):
+            auth.get_token()
+        (hanging,) = auth._source._hanging
+        hanging.join(10)
+    assert not hanging.is_alive()
+    assert set(closers) == {"kyc-client-login"}
+
+
 def test_importing_and_connecting_do_nothing() -> None:
-    """I3: no thread, no socket, no event loop, and not even asyncio, before the first call."""
+    """I3: no thread and no socket before the first call; importing does not even load asyncio."""
     program = (
         "import sys, threading, socket; socket.socket.connect = None;"
-        "import kyc_client;"
+        "import kyc_client; print('asyncio' in sys.modules);"
         "kyc_client.connect('https://api.example.com', credentials=kyc_client.Credentials('fake', 'fake'));"
-        "print(threading.active_count(), 'asyncio' in sys.modules)"
+        "print(threading.active_count(), 'httpcore' in sys.modules, 'encodings.idna' in sys.modules)"
     )
     done = subprocess.run(  # noqa: S603 - our own interpreter
         [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True
     )
-    assert done.stdout.split() == ["1", "False"]
+    # What a login needs is loaded by then: a fork in the middle of an import would block the child for ever.
+    assert done.stdout.split() == ["False", "1", "True", "True"]
 
 
 def test_logins_leave_nothing_behind(server: FaultServer, auth: LoginAuth) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import math
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -109,8 +110,17 @@ def source(endpoint: Endpoint, time: Time) -> TokenSource:
 
 def take(source: TokenSource, *, patient: bool = False) -> Lease:
     """What a request does to get a token."""
-    lease = source.fresh()
-    return lease or wait_sync(source.acquire(patient=patient))[0]
+    return source.fresh() or wait_sync(source.acquire(patient=patient))
+
+
+def refused(source: TokenSource, lease: Lease) -> bool:
+    """What a request does on a 401 for a token that was there when it came."""
+    return source.reject(lease, since=math.inf, repeatable=True)
+
+
+def refused_anew(source: TokenSource, lease: Lease) -> bool:
+    """What a request does on a 401 for a token whose login was made for it."""
+    return source.reject(lease, since=lease.began, repeatable=True)
 
 
 def settle(source: TokenSource) -> None:
@@ -198,7 +208,7 @@ def test_token_without_a_known_end_is_used_until_it_is_refused(
     lease = take(source)
     time.advance(10**9)
     assert take(source) is lease
-    assert source.reject(lease, waited=False)
+    assert refused(source, lease)
     assert take(source) is not lease
 
 
@@ -277,7 +287,7 @@ def test_cool_down_doubles_to_thirty_seconds_and_ends_with_a_success(
     assert delays == [1, 2, 4, 8, 16, 30, 30]
     endpoint.script = [endpoint.grant, failure]
     lease = take(source)
-    source.reject(lease, waited=False)
+    refused(source, lease)
     with pytest.raises(failure.kind) as caught:
         take(source)
     assert caught.value.retry_after == 1
@@ -382,7 +392,7 @@ def test_other_credentials_are_tried_at_once(endpoint: Endpoint, time: Time) -> 
     current[0] = B
     lease = take(source)
     assert endpoint.tried == [A, B]
-    source.reject(lease, waited=False)
+    refused(source, lease)
     current[0] = A
     with pytest.raises(BadCredentialsError) as caught:
         take(source)
@@ -392,12 +402,12 @@ def test_other_credentials_are_tried_at_once(endpoint: Endpoint, time: Time) -> 
 
 def test_success_ends_the_memory_of_a_refusal(endpoint: Endpoint, time: Time, source: TokenSource) -> None:
     """A user who has been verified meanwhile starts anew: the next refusal is remembered for 60 s again."""
-    refused = Failure(UserNotVerifiedError, "Not verified.")
-    endpoint.script = [refused, endpoint.grant, refused]
+    unverified = Failure(UserNotVerifiedError, "Not verified.")
+    endpoint.script = [unverified, endpoint.grant, unverified]
     with pytest.raises(UserNotVerifiedError):
         take(source)
     time.advance(60)
-    source.reject(take(source), waited=False)
+    refused(source, take(source))
     with pytest.raises(UserNotVerifiedError) as caught:
         take(source)
     assert caught.value.retry_after == 60
@@ -496,10 +506,10 @@ def test_rejected_token_is_dropped_by_generation_not_by_value(source: TokenSourc
     twin = Grant("same-fake-token", None)
     endpoint.script = [twin]
     first = take(source)
-    assert source.reject(first, waited=False)
+    assert refused(source, first)
     second = take(source)
     assert second.token == first.token
-    assert source.reject(first, waited=False)
+    assert refused(source, first)
     assert source.fresh() is second
 
 
@@ -509,21 +519,21 @@ def test_stand_off_doubles_to_ten_seconds_and_ends_with_a_cure(
     """A login that does not cure: 401s are left alone for 1, 2, 4, 8, 10 s; the token stays meanwhile."""
     for delay in (1, 2, 4, 8, 10, 10):
         old = take(source)
-        assert source.reject(old, waited=False)
+        assert refused(source, old)
         new = take(source)
-        assert not source.reject(new, waited=True)
+        assert not refused_anew(source, new)
         time.advance(delay - 0.01)
-        assert not source.reject(new, waited=False)
+        assert not refused(source, new)
         assert source.fresh() is new
         time.advance(0.01)
-    assert source.reject(new, waited=False)
+    assert refused(source, new)
     cured = take(source)
     source.cured()
-    assert source.reject(cured, waited=False)
+    assert refused(source, cured)
     worse = take(source)
-    source.reject(worse, waited=True)
+    refused_anew(source, worse)
     time.advance(1)
-    assert source.reject(worse, waited=False)
+    assert refused(source, worse)
 
 
 def test_stand_off_counts_a_login_once_however_many_learn_of_it(
@@ -532,18 +542,18 @@ def test_stand_off_counts_a_login_once_however_many_learn_of_it(
     """Forty requests that waited for the same useless login make it 1 s, not 10 s."""
     lease = take(source)
     for _ in range(40):
-        assert not source.reject(lease, waited=True)
+        assert not refused_anew(source, lease)
     time.advance(1)
-    assert source.reject(lease, waited=False)
+    assert refused(source, lease)
 
 
 def test_newer_token_is_used_even_in_a_stand_off(source: TokenSource, time: Time) -> None:
     """A 401 for a token that has been replaced costs no login, so that nothing speaks against another try."""
     old = take(source)
-    source.reject(old, waited=False)
+    refused(source, old)
     new = take(source)
-    source.reject(new, waited=True)
-    assert source.reject(old, waited=False)
+    refused_anew(source, new)
+    assert refused(source, old)
     assert take(source) is new
 
 
@@ -554,7 +564,52 @@ def test_token_that_expired_on_the_way_is_not_held_against_the_login(
     endpoint.lifetime = 3
     lease = take(source)
     time.advance(4)
-    assert source.reject(lease, waited=True)
+    assert refused_anew(source, lease)
+    assert take(source) is not lease
+
+
+def test_token_from_a_login_begun_before_the_401_proves_nothing(
+    source: TokenSource, endpoint: Endpoint, time: Time
+) -> None:
+    """A renewal under way while all tokens are revoked: its token is refused too, and dropped, without a stand-off."""
+    first = take(source)
+    time.advance(900)
+    renewed = take(source)
+    settle(source)
+    renewed = take(source)
+    assert renewed is not first
+    since = time.monotonic + 1
+    assert source.reject(renewed, since=since, repeatable=True)
+    assert take(source) is not renewed
+
+
+def test_requests_that_can_not_be_repeated_drop_a_token_now_and_then_only(
+    source: TokenSource, endpoint: Endpoint, time: Time
+) -> None:
+    """A stream that is always refused: it never learns whether a login helps, so tokens are not dropped for each."""
+    for delay in (1, 2, 4, 8, 10, 10):
+        lease = take(source)
+        assert not source.reject(lease, since=math.inf, repeatable=False)
+        assert source.fresh() is None
+        lease = take(source)
+        time.advance(delay - 0.01)
+        assert not source.reject(lease, since=math.inf, repeatable=False)
+        assert source.fresh() is lease
+        time.advance(0.01)
+    source.cured()
+    assert not source.reject(take(source), since=math.inf, repeatable=False)
+    assert source.fresh() is None
+    time.advance(1)
+    assert not source.reject(take(source), since=math.inf, repeatable=False)
+    assert source.fresh() is None
+
+
+def test_request_that_can_be_repeated_is_mended_whatever_streams_do(source: TokenSource) -> None:
+    """The hold on drops by streams holds nobody else back."""
+    source.reject(take(source), since=math.inf, repeatable=False)
+    lease = take(source)
+    assert not source.reject(lease, since=math.inf, repeatable=False)
+    assert refused(source, lease)
     assert take(source) is not lease
 
 
@@ -605,18 +660,13 @@ def test_login_begun_before_a_reset_installs_nothing(source: TokenSource, endpoi
     gate.set()
     before.join(10)
     assert source.fresh() is None
-    after = _finish(steps)
+    after = wait_sync(steps)
     assert source.fresh() is after
     assert results["before"] is not after
     assert isinstance(results["before"], Lease) == (first == "success")
     if first == "failure":
         assert results["before"].retry_after == 0
     assert len(endpoint.tried) == 2
-
-
-def _finish(steps: Any) -> Lease:
-    lease, _ = wait_sync(steps)
-    return lease
 
 
 # Threads
@@ -638,9 +688,73 @@ def test_deadline_ends_the_wait_of_all_and_the_attempt(time: Time) -> None:
     assert closed.wait(10)
 
 
+def test_logins_get_rare_when_they_hang_for_good(time: Time) -> None:
+    """Each hanging credentials callable keeps a thread: with more than eight, logins are a quarter of an hour apart."""
+    gate = threading.Event()
+
+    def credentials() -> Credentials:
+        gate.wait(30)
+        return A
+
+    source = TokenSource(Endpoint(time), credentials, time.clock, deadline=0.01)
+    pauses = []
+    for _ in range(9):
+        with pytest.raises(LoginUnavailableError) as caught:
+            take(source)
+        pauses.append(caught.value.retry_after)
+        time.advance(pauses[-1])
+    hanging = list(source._hanging)
+    assert len(hanging) == 9
+    assert pauses == [1, 2, 4, 8, 16, 30, 30, 30, 900]
+    gate.set()
+    for thread in hanging:
+        thread.join(10)
+    source.reset()
+    take(source)
+
+
+def test_flight_that_nobody_flies_is_given_up_after_the_deadline(source: TokenSource, time: Time) -> None:
+    """Rule 2: should its thread have died before it began, the next caller lands it, and logins go on."""
+    dead = source._flight = Flight(0, time.monotonic + 20)
+    time.advance(20.5)
+    assert next(source.acquire()) is dead
+    time.advance(1)
+    with pytest.raises(LoginUnavailableError, match="not completed within 20 s"):
+        take(source)
+    assert dead.landed
+    time.advance(1)
+    assert take(source) is source.fresh()
+
+
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, MemoryError])
+def test_thread_that_is_interrupted_at_its_start_leaves_no_flight_behind(
+    source: TokenSource, time: Time, monkeypatch: pytest.MonkeyPatch, interrupt: type[BaseException]
+) -> None:
+    """A6: Ctrl-C in the middle of starting the thread reaches the caller, and blocks nobody else."""
+
+    def start(self: threading.Thread) -> None:
+        raise interrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(flight_module.threading.Thread, "start", start)
+        with pytest.raises(interrupt):
+            take(source)
+    assert source._flight is None
+    time.advance(1)
+    take(source)
+
+
+def test_call_in_a_signal_handler_does_not_wait_for_its_own_thread(source: TokenSource) -> None:
+    """A handler, or a finalizer, may make a call in the middle of the lines that the lock guards."""
+    lease = take(source)
+    with source._lock:
+        assert wait_sync(source.acquire()) is lease
+        assert not source.reject(lease, since=lease.began, repeatable=True)
+
+
 def test_attempt_that_opens_after_the_deadline_is_closed_at_once() -> None:
     """The deadline may pass between two attempts; the next connection is not left open."""
-    flight = Flight(0, None)
+    flight = Flight(0, math.inf)
     flight.close()
     flight.landed = True
     closed = threading.Event()
@@ -650,7 +764,7 @@ def test_attempt_that_opens_after_the_deadline_is_closed_at_once() -> None:
 
 def test_trouble_in_closing_an_attempt_is_nobodys(time: Time) -> None:
     """A connection that another thread reads from may not like to be closed."""
-    flight = Flight(0, None)
+    flight = Flight(0, math.inf)
     flight.landed = True
 
     def close() -> None:
@@ -661,7 +775,7 @@ def test_trouble_in_closing_an_attempt_is_nobodys(time: Time) -> None:
 
 def test_late_outcome_after_the_deadline_is_ignored(source: TokenSource, endpoint: Endpoint, time: Time) -> None:
     """The first outcome of a flight counts: all who waited have gone with it."""
-    flight = Flight(0, None)
+    flight = Flight(0, math.inf)
     source._land(flight, UNAVAILABLE)
     source._land(flight, Lease("late-fake-token", issued_at=None, monotonic=0, wall=0, jitter=0))
     assert source.fresh() is None
@@ -741,9 +855,15 @@ def test_login_in_flight_at_a_fork_is_forgotten_in_the_child_and_the_token_kept(
     """I1: what the hook for forked children does, here without a fork: a new lock, no flight, the token as before."""
     lease = take(source)
     time.advance(900)
-    gate = threading.Event()
-    endpoint.script = [lambda: gate.wait(10) and endpoint.grant(), endpoint.grant]
+    arrived, gate = threading.Event(), threading.Event()
+
+    def slow() -> Any:
+        arrived.set()
+        return gate.wait(10) and endpoint.grant()
+
+    endpoint.script = [slow, endpoint.grant]
     assert take(source) is lease
+    assert arrived.wait(10)
     lost = source._flight
     with source._lock:
         flight_module._after_fork_in_child()

@@ -30,12 +30,12 @@ from kyc_client import (
     LoginUnavailableError,
     LoginValidationError,
     UserNotVerifiedError,
+    _tls,
 )
 from kyc_client._answer import Failure, Grant
 from kyc_client._base_url import parse_base_url
 from kyc_client._login import USER_AGENT, LoginEndpoint
 from kyc_client._loops import run_on_private_loop
-from kyc_client._tls import shared_context
 from kyc_client._token import Clock, is_bearer_value
 from test_secret import rendered
 
@@ -48,7 +48,7 @@ SENT = 1_900_000_000
 LIMIT = 64 * 1024
 WATCHDOG = 10.0
 # Kept, so that it is made once.
-CONTEXT = shared_context()
+CONTEXT, _ = _tls.shared_context()
 
 
 def attempt(

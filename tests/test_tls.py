@@ -13,14 +13,24 @@ import trustme
 from cryptography.hazmat.primitives import serialization
 
 from fault_server import FaultServer
-from kyc_client import ConfigurationError, Credentials, LoginAuth, LoginUnavailableError, connect
+from kyc_client import ConfigurationError, Credentials, LoginAuth, LoginUnavailableError, _tls, connect
 from kyc_client._answer import Failure, Grant
 from kyc_client._login import LoginEndpoint
 from kyc_client._loops import run_on_private_loop
-from kyc_client._tls import shared_context
 from kyc_client._token import Clock
 from kyc_openapi.api.resource import get_resource
 from test_secret import rendered
+
+URL = "https://kyc.example.com"
+
+
+def shared_context(**settings):
+    """What the callers of the function do: raise what it says is wrong."""
+    context, problem = _tls.shared_context(**settings)
+    if problem:
+        raise ConfigurationError(problem)
+    return context
+
 
 CANARY = "canary-key-27aa"
 CREDENTIALS = Credentials("fake-user@example.com", "fake-password-for-tests")
@@ -202,11 +212,18 @@ def test_broken(files, settings, problem):
 
 @pytest.mark.parametrize("name", ["wrong password", "missing, with a password"])
 def test_no_frame_shows_the_password(files, name):
-    """A crash report of a key that can not be loaded does not show the key's password."""
+    """A crash report of a key that can not be loaded shows neither the key's password nor the proxy's."""
     settings, _ = BROKEN[name]
-    with pytest.raises(ConfigurationError) as info:
-        shared_context(**settings(files))
-    assert CANARY not in rendered(info.value)
+    credentials = Credentials("fake-user", "fake-password")
+    for make in (LoginAuth, connect):
+        with pytest.raises(ConfigurationError) as info:
+            make(
+                "https://kyc.example.com",
+                credentials=credentials,
+                proxy=f"http://fake:{CANARY}@proxy",
+                **settings(files),
+            )
+        assert CANARY not in rendered(info.value)
 
 
 @pytest.mark.parametrize("settings", [{"verify": f"{CANARY}\0"}, {"cert": f"{CANARY}\0"}], ids=["verify", "cert"])

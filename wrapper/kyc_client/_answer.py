@@ -11,11 +11,11 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus
 
-import attrs
 import httpx
 
 from kyc_openapi.models import BearerToken, HTTPValidationError, LoginRefusal
 
+from ._secret import Masked
 from ._token import is_bearer_value, read_http_date
 from .errors import (
     BadCredentialsError,
@@ -52,15 +52,23 @@ _WRONG_PLACE = "Check that the base URL (API_BASE_URL) is the API's."
 _HINTS: Mapping[int, str] = {404: _WRONG_PLACE, 405: _WRONG_PLACE}
 
 
-@attrs.frozen
-class Grant:
-    """A login that succeeded: the token, and when the server says that it issued it (its `Date`)."""
+class Grant(Masked):
+    """A login that succeeded.
 
-    value: str = attrs.field(repr=False)
+    Attributes:
+        value: the token.
+        issued_at: when the server says that it issued it (its `Date`), in seconds since the epoch; None if it does not.
+    """
+
+    __slots__ = ("issued_at", "value")
+    _shown = ("issued_at",)
     issued_at: float | None
+    value: str
+
+    def __init__(self, value: str, issued_at: float | None) -> None:
+        self._set(value=value, issued_at=issued_at)
 
 
-@attrs.frozen
 class Failure:
     """A login that failed, as the recipe of an error: every caller gets a fresh instance.
 
@@ -71,10 +79,17 @@ class Failure:
         retry_after: the seconds that the server asked us to wait, if it did.
     """
 
-    kind: type[KYCClientError]
-    message: str
-    details: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
-    retry_after: float | None = None
+    def __init__(
+        self,
+        kind: type[KYCClientError],
+        message: str,
+        details: Mapping[str, Any] | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        self.kind = kind
+        self.message = message
+        self.details = details or {}
+        self.retry_after = retry_after
 
     def error(self, *, retry_after: float | None, cached: bool) -> KYCClientError:
         """A new error to raise.
@@ -89,7 +104,6 @@ class Failure:
         return self.kind(self.message + again, retry_after=retry_after, cached=cached, **self.details)
 
 
-@attrs.define
 class Answer:
     """What came back, noted as it came, since what reads it may fail at any point.
 
@@ -101,11 +115,12 @@ class Answer:
         lost: the connection broke, at whatever point.
     """
 
-    status: int | None = None
-    headers: httpx.Headers = attrs.field(factory=httpx.Headers)
-    body: bytes = attrs.field(default=b"", repr=False)
-    flaw: str | None = None
-    lost: bool = False
+    def __init__(self) -> None:
+        self.status: int | None = None
+        self.headers = httpx.Headers()
+        self.body = b""
+        self.flaw: str | None = None
+        self.lost = False
 
     def note(self, error: Exception) -> None:
         """Note an exception without its message, which may repeat what was sent or received."""

@@ -8,7 +8,7 @@ from typing import Any, NoReturn, TypeAlias
 
 import httpx
 
-from ._base_url import parse_base_url
+from ._base_url import parse_base_url, uses_proxies
 from ._credentials import BASE_URL, Credentials, read_environment
 from ._flight import TokenSource, wait_async, wait_sync
 from ._login import LoginEndpoint
@@ -27,6 +27,8 @@ CONNECTION_ARGUMENTS = frozenset({"cert", "mounts", "proxy", "transport", "trust
 # the caller's.
 _MARK = "kyc_client.lease"
 _HEADER_LENGTH = len("Authorization")
+# No login begins later than this: for a request that has not waited for one.
+_LATER = float("inf")
 
 
 class LoginAuth(httpx.Auth):
@@ -75,21 +77,26 @@ class LoginAuth(httpx.Auth):
         if unknown:
             known = ", ".join(sorted(CONNECTION_ARGUMENTS))
             raise TypeError(f"LoginAuth() takes no {', '.join(unknown)}; of httpx's arguments it takes {known}.")
-        problem = None
-        if base_url is None:
-            values, problem = read_environment(os.environ, BASE_URL)
-            base_url = values.pop(BASE_URL, "")
-        url, unfit = parse_base_url(base_url, allow_insecure_http=allow_insecure_http)
-        if problem or unfit:
-            del base_url, url  # A crash reporter shows the locals of the frames that an error passes.
-            raise ConfigurationError(problem or unfit)
-        verify = shared_context(
+        values, missing = read_environment(os.environ, *(() if base_url is not None else (BASE_URL,)))
+        text = values.pop(BASE_URL, "") if base_url is None else base_url
+        url, unfit = parse_base_url(text, allow_insecure_http=allow_insecure_http)
+        connection_args.setdefault("trust_env", uses_proxies(url))
+        verify, broken = shared_context(
             verify=connection_args.pop("verify", True),
             cert=connection_args.pop("cert", None),
-            trust_env=connection_args.get("trust_env", True),
+            trust_env=connection_args["trust_env"],
         )
+        problem = missing or unfit or broken
+        if problem is not None:
+            del (
+                base_url,
+                text,
+                url,
+                connection_args,
+            )  # A crash reporter shows the locals of the frames that an error passes.
+            raise ConfigurationError(problem)
         clock = Clock()
-        endpoint = LoginEndpoint(url, httpx.Timeout(timeout), {**connection_args, "verify": verify}, clock)
+        endpoint = LoginEndpoint(url, as_timeout(timeout), {**connection_args, "verify": verify}, clock)
         self._source = TokenSource(endpoint, _asking(credentials), clock)
         self._base_url = url
         self._scheme, self._host, self._port = url.scheme, url.raw_host, url.port
@@ -102,12 +109,12 @@ class LoginAuth(httpx.Auth):
             LoginError: the login failed, or is known to be pointless for now.
         """
         lease = self._source.fresh()
-        return (lease or wait_sync(self._source.acquire())[0]).token
+        return (lease or wait_sync(self._source.acquire())).token
 
     async def aget_token(self) -> Token:
         """`get_token()` for async code: waits for a login without blocking the event loop. Raises the same errors."""
         lease = self._source.fresh()
-        return (lease or (await wait_async(self._source.acquire(runner=runner_of_this_task)))[0]).token
+        return (lease or await wait_async(self._source.acquire(runner=runner_of_this_task))).token
 
     def reset(self) -> None:
         """Forget the token, and any refusal or cool-down that keeps calls from logging in.
@@ -123,18 +130,20 @@ class LoginAuth(httpx.Auth):
             yield request
             return
         source = self._source
-        lease, waited = source.fresh(), False
+        lease, since = source.fresh(), _LATER
         if lease is None:
-            lease, waited = wait_sync(source.acquire(patient=not _can_be_sent_again(request)))
+            since = source.now()
+            lease = wait_sync(source.acquire(patient=not _can_be_sent_again(request)))
         response = yield _stamp(request, lease)
         if not self._is_rejection(response, lease):
             return
-        if not source.reject(lease, waited=waited) or not _can_be_sent_again(request):
+        since, before = source.now(), since
+        if not source.reject(lease, since=before, repeatable=_may_be_repeated(request, response)):
             return
         response.read()  # Before waiting: an unread answer holds its connection, which the others may be waiting for.
-        lease, waited = wait_sync(source.acquire())
+        lease = wait_sync(source.acquire())
         response = yield _stamp(request, lease)
-        self._conclude(response, lease, waited=waited)
+        self._conclude(response, lease, since)
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """The flow of one request through an `httpx.AsyncClient`; httpx calls it."""
@@ -142,19 +151,21 @@ class LoginAuth(httpx.Auth):
             yield request
             return
         source = self._source
-        lease, waited = source.fresh(), False
+        lease, since = source.fresh(), _LATER
         if lease is None:
+            since = source.now()
             patient = not _can_be_sent_again(request)
-            lease, waited = await wait_async(source.acquire(patient=patient, runner=runner_of_this_task))
+            lease = await wait_async(source.acquire(patient=patient, runner=runner_of_this_task))
         response = yield _stamp(request, lease)
         if not self._is_rejection(response, lease):
             return
-        if not source.reject(lease, waited=waited) or not _can_be_sent_again(request):
+        since, before = source.now(), since
+        if not source.reject(lease, since=before, repeatable=_may_be_repeated(request, response)):
             return
         await response.aread()  # As in `sync_auth_flow`.
-        lease, waited = await wait_async(source.acquire(runner=runner_of_this_task))
+        lease = await wait_async(source.acquire(runner=runner_of_this_task))
         response = yield _stamp(request, lease)
-        self._conclude(response, lease, waited=waited)
+        self._conclude(response, lease, since)
 
     def _is_ours(self, request: httpx.Request) -> bool:
         """Whether a request is to carry the token: it goes to our origin, and the caller has not authorized it."""
@@ -177,23 +188,33 @@ class LoginAuth(httpx.Auth):
         ours = url.raw_host == self._host and url.scheme == self._scheme and url.port == self._port
         return ours and answered.headers.get("Authorization") == lease.authorization
 
-    def _conclude(self, response: httpx.Response, lease: Lease, *, waited: bool) -> None:
-        """Learn from the answer to the second sending, if that had waited for the login that was to cure the 401.
+    def _conclude(self, response: httpx.Response, lease: Lease, since: float) -> None:
+        """Learn from the answer to the second sending, if the login was made to cure the 401 of the first.
 
-        If another call had renewed the token, a second 401 proves nothing; the next call to meet one sees to it.
+        A token that was there already, or on its way, may have been revoked like the one before it; then a second 401
+        proves nothing, and the next call to meet one sees to it.
         """
-        if not waited:
+        if lease.began < since:
             return
         if self._is_rejection(response, lease):
-            self._source.reject(lease, waited=True)
+            self._source.reject(lease, since=since, repeatable=True)
         else:
             self._source.cured()
 
     def __repr__(self) -> str:
-        return f"LoginAuth({str(self._base_url)!r})"
+        # A crash reporter may ask for it in the middle of `__init__`.
+        return f"LoginAuth({str(getattr(self, '_base_url', '?'))!r})"
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError("A LoginAuth is not pickled, because it holds a token and a lock: make one in each process.")
+
+
+def as_timeout(timeout: float | httpx.Timeout | None) -> httpx.Timeout:
+    """An `httpx.Timeout` of numbers; httpx itself would find out only when it waits."""
+    result = httpx.Timeout(timeout)
+    if not all(seconds is None or isinstance(seconds, int | float) for seconds in result.as_dict().values()):
+        raise TypeError("timeout= takes seconds, an httpx.Timeout, or None.")
+    return result
 
 
 def _asking(credentials: CredentialsSource) -> Callable[[], Credentials]:
@@ -201,7 +222,7 @@ def _asking(credentials: CredentialsSource) -> Callable[[], Credentials]:
         return Credentials.from_env
     if isinstance(credentials, Credentials):
         return lambda: credentials
-    if callable(credentials):
+    if callable(credentials) and not isinstance(credentials, type):
         return credentials
     raise TypeError("credentials= takes kyc_client.Credentials, or a callable without arguments that returns them.")
 
@@ -228,7 +249,17 @@ def _can_be_sent_again(request: httpx.Request) -> bool:
 def _can_be_read_again(file: Any) -> bool:
     if isinstance(file, bytes | str):
         return True
+    # `seekable()` is a promise that not everything keeps. Multipart is sent from the beginning in any case.
     try:
-        return bool(file.seekable())
-    except (AttributeError, ValueError):  # It has no such method, or is closed.
+        file.seek(0)
+    except Exception:  # noqa: BLE001 - the caller's object: whatever it raises, it has not been rewound
         return False
+    return True
+
+
+def _may_be_repeated(request: httpx.Request, response: httpx.Response) -> bool:
+    """Whether the request may be sent again after this 401.
+
+    After a 303 the 401 is the answer to a GET, and the POST before it was accepted: sent again, it would be doubled.
+    """
+    return response.request.method == request.method and _can_be_sent_again(request)

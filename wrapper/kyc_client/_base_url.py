@@ -25,7 +25,7 @@ def parse_base_url(text: str | httpx.URL, *, allow_insecure_http: bool) -> tuple
         The URL, and what is wrong with it, as the message of an error; None if nothing is.
     """
     url, problem = _parse(str(text))
-    if not problem and url.scheme == "http" and not (allow_insecure_http or _is_loopback(url.host)):
+    if not problem and url.scheme == "http" and not (allow_insecure_http or is_on_this_machine(url)):
         problem = (
             f"is http://, which would send the password in clear to {url.host}; "
             "use https:// (allow_insecure_http=True is for test networks)"
@@ -55,10 +55,16 @@ def _parse(text: str) -> tuple[httpx.URL, str]:
     return url, next((problem for applies, problem in problems if applies), "")
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
+def is_on_this_machine(url: httpx.URL) -> bool:
+    """Whether a URL leads to this machine itself: what is sent there does not leave it, unless through a proxy."""
+    if url.host == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(url.host).is_loopback
     except ValueError:
         return False
+
+
+def uses_proxies(url: httpx.URL) -> bool:
+    """Whether the proxies of the environment are for this base URL: not if they would see a password in clear."""
+    return url.scheme == "https" or not is_on_this_machine(url)

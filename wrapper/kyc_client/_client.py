@@ -6,24 +6,21 @@ import functools
 import inspect
 import os
 import threading
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+import weakref
+from typing import Any, NoReturn
 
 import attrs
 import httpx
 
 from kyc_openapi import AuthenticatedClient
 
-from ._auth import CONNECTION_ARGUMENTS, DEFAULT_TIMEOUT, CredentialsSource, LoginAuth
-from ._base_url import parse_base_url
+from ._auth import CONNECTION_ARGUMENTS, DEFAULT_TIMEOUT, CredentialsSource, LoginAuth, as_timeout
+from ._base_url import parse_base_url, uses_proxies
 from ._credentials import BASE_URL, LOGIN, PASSWORD, read_environment
 from ._login import USER_AGENT
+from ._loops import current_loop
 from ._tls import shared_context
 from .errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-AnyClient = TypeVar("AnyClient", httpx.Client, httpx.AsyncClient)
 
 
 def connect(
@@ -64,20 +61,19 @@ def connect(
         TypeError: an argument that httpx does not know, or `auth`, which is this function's own.
     """
     _check_arguments(httpx_args)
-    missing = [
-        name for name, given in ((BASE_URL, base_url), (LOGIN, credentials), (PASSWORD, credentials)) if given is None
-    ]
-    values, problem = read_environment(os.environ, *missing)
-    url, unfit = parse_base_url(values.get(BASE_URL, base_url or ""), allow_insecure_http=allow_insecure_http)
-    del base_url, values  # A crash reporter shows the locals of the frames that an error passes.
-    if problem or unfit:
-        del url
-        raise ConfigurationError(problem or unfit)
-    verify = shared_context(
-        verify=httpx_args.pop("verify", True),
-        cert=httpx_args.pop("cert", None),
-        trust_env=httpx_args.get("trust_env", True),
+    given = {BASE_URL: base_url, LOGIN: credentials, PASSWORD: credentials}
+    values, missing = read_environment(os.environ, *(name for name, value in given.items() if value is None))
+    text = values.pop(BASE_URL, "") if base_url is None else base_url
+    url, unfit = parse_base_url(text, allow_insecure_http=allow_insecure_http)
+    httpx_args.setdefault("trust_env", uses_proxies(url))
+    verify, broken = shared_context(
+        verify=httpx_args.pop("verify", True), cert=httpx_args.pop("cert", None), trust_env=httpx_args["trust_env"]
     )
+    problem = missing or unfit or broken
+    if problem is not None:
+        # A crash reporter shows the locals of the frames that an error passes.
+        del base_url, credentials, given, httpx_args, text, url, values
+        raise ConfigurationError(problem)
     connection = {name: httpx_args[name] for name in CONNECTION_ARGUMENTS & httpx_args.keys()}
     auth = LoginAuth(
         url,
@@ -87,14 +83,17 @@ def connect(
         verify=verify,
         **connection,
     )
-    headers = httpx.Headers(httpx_args.pop("headers", None))
+    # The generated client takes dictionaries, but uses no more of them than these have in common with them; a plain
+    # dictionary would lose the domains of cookies, and repeated headers.
+    headers: Any = httpx.Headers(httpx_args.pop("headers", None))
     headers.setdefault("User-Agent", USER_AGENT)
+    cookies: Any = httpx.Cookies(httpx_args.pop("cookies", None))
     return ConnectedClient(
         base_url=str(url),
         token="",
-        headers=dict(headers),
-        cookies=dict(httpx.Cookies(httpx_args.pop("cookies", None))),
-        timeout=httpx.Timeout(timeout),
+        headers=headers,
+        cookies=cookies,
+        timeout=as_timeout(timeout),
         verify_ssl=verify,
         follow_redirects=httpx_args.pop("follow_redirects", False),
         raise_on_unexpected_status=raise_on_unexpected_status,
@@ -117,55 +116,71 @@ def _known_arguments() -> frozenset[str]:
     return frozenset(sync & not_sync) - {"auth", "base_url", "timeout"}
 
 
+class _OwnClients:
+    """The httpx clients of one process: one for sync calls, and one for each event loop."""
+
+    def __init__(self) -> None:
+        # Re-entrant for the same reason as the lock of `TokenSource`.
+        self.lock = threading.RLock()
+        self.sync: httpx.Client | None = None
+        self.by_loop: weakref.WeakKeyDictionary[object, httpx.AsyncClient] = weakref.WeakKeyDictionary()
+        # Made outside of any loop; the first loop that asks takes it over.
+        self.without_loop: httpx.AsyncClient | None = None
+
+
 @attrs.define(eq=False)
 class ConnectedClient(AuthenticatedClient):
-    """The generated client, whose two httpx clients are made once per process, also if threads ask for them at once.
+    """The generated client, whose httpx clients are made once per process and event loop, also if threads ask at once.
 
-    A connection pool used on both sides of a fork gives the answers to one process's requests to the other. So each
-    process gets clients of its own, and the ones inherited from the parent are kept, untouched: closing them would
-    disturb the parent.
+    A connection pool used on both sides of a fork gives the answers to one process's requests to the other, and an
+    async one does not work on a second loop. So each process and loop gets clients of its own. Those that a child
+    inherits from its parent are kept, untouched: closing them would disturb the parent.
     """
 
-    # By process; under None, a client that the caller has set.
-    _sync_clients: dict[int | None, httpx.Client] = attrs.field(
-        init=False, factory=dict[int | None, httpx.Client], repr=False
-    )
-    _async_clients: dict[int | None, httpx.AsyncClient] = attrs.field(
-        init=False, factory=dict[int | None, httpx.AsyncClient], repr=False
-    )
-    # By process too: a lock that some thread held at the fork stays locked in the child.
-    _locks: dict[int, threading.Lock] = attrs.field(init=False, factory=dict[int, threading.Lock], repr=False)
+    # By process: what some thread held locked at the fork stays locked in the child.
+    _own: dict[int, _OwnClients] = attrs.field(init=False, factory=dict[int, _OwnClients], repr=False)
+    _given: httpx.Client | None = attrs.field(init=False, default=None, repr=False)
+    _given_async: httpx.AsyncClient | None = attrs.field(init=False, default=None, repr=False)
 
     def get_httpx_client(self) -> httpx.Client:
         """The `httpx.Client` of this process, made on first use."""
-        return self._of_this_process(self._sync_clients, AuthenticatedClient.get_httpx_client)
+        if self._given is not None:
+            return self._given
+        own = self._own_clients()
+        with own.lock:
+            if own.sync is None:
+                # The generated method keeps what it makes: let a copy keep it.
+                own.sync = AuthenticatedClient.get_httpx_client(attrs.evolve(self))
+            return own.sync
 
     def get_async_httpx_client(self) -> httpx.AsyncClient:
-        """The `httpx.AsyncClient` of this process, made on first use. Like any, it belongs to one event loop."""
-        return self._of_this_process(self._async_clients, AuthenticatedClient.get_async_httpx_client)
+        """The `httpx.AsyncClient` of this process and event loop, made on first use."""
+        if self._given_async is not None:
+            return self._given_async
+        own, loop = self._own_clients(), current_loop()
+        with own.lock:
+            client = own.without_loop if loop is None else own.by_loop.get(loop)
+            if client is None:
+                client = own.without_loop or AuthenticatedClient.get_async_httpx_client(attrs.evolve(self))
+                own.without_loop = None
+                if loop is None:
+                    own.without_loop = client
+                else:
+                    own.by_loop[loop] = client
+            return client
 
     def set_httpx_client(self, client: httpx.Client) -> ConnectedClient:
         """Use this `httpx.Client` as it is, in every process; of `connect()`, not even the `auth` holds for it."""
-        self._sync_clients[None] = client
+        self._given = client
         return self
 
     def set_async_httpx_client(self, async_client: httpx.AsyncClient) -> ConnectedClient:
-        """Use this `httpx.AsyncClient` as it is, in every process; of `connect()`, not even the `auth` holds for it."""
-        self._async_clients[None] = async_client
+        """Use this `httpx.AsyncClient` as it is, everywhere; of `connect()`, not even the `auth` holds for it."""
+        self._given_async = async_client
         return self
 
-    def _of_this_process(
-        self, clients: dict[int | None, AnyClient], make: Callable[[AuthenticatedClient], AnyClient]
-    ) -> AnyClient:
-        process = os.getpid()
-        client = clients.get(None) or clients.get(process)
-        if client is None:
-            with self._locks.setdefault(process, threading.Lock()):
-                client = clients.get(process)
-                if client is None:
-                    # The generated method keeps what it makes: let a copy keep it.
-                    client = clients[process] = make(attrs.evolve(self))
-        return client
+    def _own_clients(self) -> _OwnClients:
+        return self._own.setdefault(os.getpid(), _OwnClients())
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError(

@@ -29,8 +29,11 @@ After a 401 (`reject`, `cured`):
 
     the token that the request carried is dropped, never a newer one, and the request may be sent again with the
     current token or that of one login
-    a login that did not cure the 401 means that the server means it: for 1 s, doubling to 10 s, a 401 is left as it
-    is, and the token stays; a login that does cure one ends that
+    a login that began after the 401 that it was to cure (or after the request had come to wait for it), and did not,
+    means that the server means it: for 1 s, doubling to 10 s, a 401 is left as it is, and the token stays; a login
+    that does cure one ends that
+    a request that can not be sent again will not learn whether a login cures its 401: the same times lie between the
+    tokens that such requests drop
 
 `reset()` forgets all of it. A forked child keeps the token, and no login that was under way in its parent.
 """
@@ -45,8 +48,6 @@ import weakref
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Protocol, TypeAlias
-
-import attrs
 
 from ._answer import Failure, Grant
 from ._credentials import Credentials
@@ -70,7 +71,12 @@ _REFUSAL_SECONDS, _REFUSAL_LIMIT = 60.0, 15 * 60.0
 _STANDOFF_SECONDS, _STANDOFF_LIMIT = 1.0, 10.0
 # Credentials that come in turns are rare; an endless supply of wrong ones must not fill the memory.
 _MAX_REFUSALS = 16
+# A login may hang beyond its deadline, and each that does keeps a thread. With more of them than this, logins get rare.
+_MAX_HANGING = 8
+_HANGING_SECONDS = 15 * 60.0
+_GRACE = 1.0
 _NEVER = float("-inf")
+_INTERRUPTED = "The login was interrupted. Try again."
 
 
 class Endpoint(Protocol):
@@ -89,14 +95,19 @@ class Endpoint(Protocol):
     ) -> Grant | Failure: ...
 
 
-@attrs.define
 class Backoff:
-    """A time until which something is not done, longer with each time in a row."""
+    """A time until which something is not done, longer with each time in a row.
 
-    first: float
-    limit: float
-    until: float = _NEVER
-    delay: float = 0.0
+    Args:
+        first: seconds of the first time; each further one doubles them.
+        limit: seconds at the most.
+    """
+
+    def __init__(self, first: float, limit: float) -> None:
+        self.first = first
+        self.limit = limit
+        self.until = _NEVER
+        self.delay = 0.0
 
     def extend(self, now: float, at_least: float = 0.0) -> None:
         self.delay = min(self.limit, max(self.first, 2 * self.delay))
@@ -106,19 +117,19 @@ class Backoff:
         self.until, self.delay = _NEVER, 0.0
 
 
-@attrs.frozen
 class _Setback:
     """A login that failed, as all who wait for it and those who come soon after see it.
 
-    Attributes:
+    Args:
         failure: the recipe of the error.
         until: when the next login would be tried, on the monotonic clock.
         cached: nothing was sent, because this outcome was known already.
     """
 
-    failure: Failure
-    until: float
-    cached: bool = False
+    def __init__(self, failure: Failure, until: float, *, cached: bool = False) -> None:
+        self.failure = failure
+        self.until = until
+        self.cached = cached
 
     def error(self, now: float) -> KYCClientError:
         return self.failure.error(retry_after=max(0.0, self.until - now), cached=self.cached)
@@ -127,12 +138,13 @@ class _Setback:
 class Flight:
     """One login under way."""
 
-    def __init__(self, epoch: int, run_async: RunAsync | None) -> None:
+    def __init__(self, epoch: int, deadline: float, run_async: RunAsync | None = None) -> None:
         self.epoch = epoch
+        self.deadline = deadline
         self.run_async = run_async or run_on_private_loop
         # The thread whose event loop carries this login: a sync call there blocks the loop, so it must not wait.
         self.loop_thread = threading.get_ident() if run_async else None
-        self.login_thread: int | None = None
+        self.login_thread: threading.Thread | None = None
         self.credentials: Credentials | None = None
         self.landed = False
         self.ended = threading.Event()
@@ -154,8 +166,8 @@ class Flight:
                 self._close()
 
 
-Steps: TypeAlias = Generator[Flight, None, tuple[Lease, bool]]
-"""The way to a token: yields each login to wait for; returns the lease, and whether a login waited for brought it."""
+Steps: TypeAlias = Generator[Flight, None, Lease]
+"""The way to a token: yields each login to wait for."""
 
 _sources: weakref.WeakSet[TokenSource] = weakref.WeakSet()
 
@@ -182,11 +194,13 @@ class TokenSource:
         self._clock = clock = clock or Clock()
         self._monotonic, self._wall = clock.monotonic, clock.wall
         self._deadline = deadline
-        # Guards all that follows. Held for assignments only: never over I/O, a wait, an await or a yield.
-        self._lock = threading.Lock()
+        # Guards all that follows. Held for assignments only: never over I/O, a wait, an await or a yield. Re-entrant,
+        # since a signal handler or a finalizer may make a call in the middle of them.
+        self._lock = threading.RLock()
         self._lease: Lease | None = None
         self._flight: Flight | None = None
         self._epoch = 0
+        self._hanging: list[threading.Thread] = []
         self._forget_failures()
         _sources.add(self)
 
@@ -197,6 +211,8 @@ class TokenSource:
         # After any failed login, a token that still works is not renewed before this time.
         self._renew_after = _NEVER
         self._standoff = Backoff(_STANDOFF_SECONDS, _STANDOFF_LIMIT)
+        # The same for drops of the token of which nobody learns whether a login cures them.
+        self._unproven = Backoff(_STANDOFF_SECONDS, _STANDOFF_LIMIT)
 
     # Asking for a token
 
@@ -222,18 +238,21 @@ class TokenSource:
             epoch = self._epoch
             step = self._next_step(patient=patient, runner=runner)
             if isinstance(step, Lease):
-                return step, False
+                return step
             if isinstance(step, _Setback):
                 raise step.error(self._clock.monotonic())
+            if self._clock.monotonic() > step.deadline + _GRACE:
+                self._time_out(step)  # It should have landed long ago: what was to see to it has died.
+                continue
             yield step
             if step.epoch < epoch:
                 continue  # That login had begun before a reset which this caller came after.
             outcome = step.future.result()
             if isinstance(outcome, Lease):
-                return outcome, True
+                return outcome
             lease = self._usable()
             if lease is not None:
-                return lease, False
+                return lease
             raise outcome.error(self._clock.monotonic())
 
     def _next_step(self, *, patient: bool, runner: Callable[[], RunAsync] | None) -> Lease | Flight | _Setback:
@@ -249,20 +268,19 @@ class TokenSource:
             if lease is None and self._flight is None and now < self._cooldown.until and self._cooldown_failure:
                 return _Setback(self._cooldown_failure, self._cooldown.until, cached=True)
             is_new = self._flight is None
-            flight = self._flight = self._flight or Flight(self._epoch, run_async)
+            flight = self._flight = self._flight or Flight(self._epoch, now + self._deadline, run_async)
         if is_new:
             self._launch(flight)
         if lease is not None and not patient and self._phase(lease) is Phase.SOFT:
             return lease
-        this_thread = threading.get_ident()
-        if flight.login_thread == this_thread and not flight.landed:
+        if flight.login_thread is threading.current_thread() and not flight.landed:
             raise ConfigurationError(
                 "The credentials callable (or the transport) of this client uses the client itself while it logs in. "
                 "Give it a client of its own."
             )
-        if runner is None and flight.loop_thread == this_thread:
+        if runner is None and flight.loop_thread == threading.get_ident():
             # A login apart from the others': this call blocks the loop that theirs needs.
-            flight = Flight(flight.epoch, None)
+            flight = Flight(flight.epoch, now + self._deadline)
             self._launch(flight)
         return flight
 
@@ -275,30 +293,38 @@ class TokenSource:
 
     # After an answer
 
-    def reject(self, lease: Lease, *, waited: bool) -> bool:
+    def now(self) -> float:
+        """The monotonic clock, by which `Lease.began` tells which login was made for what."""
+        return self._clock.monotonic()
+
+    def reject(self, lease: Lease, *, since: float, repeatable: bool) -> bool:
         """Take note of a 401, and tell whether it may help to send the request again with another token.
 
         Args:
             lease: what the request carried.
-            waited: whether the request had waited for the login that brought it.
+            since: when the request came to wait for a token. If the login began later, it was made for this request.
+            repeatable: whether the request can be sent again, so that it will be known whether the login helps.
         """
         with self._lock:
             now = self._clock.monotonic()
-            if waited and self._phase(lease) is not Phase.EXPIRED:
+            if lease.began >= since and self._phase(lease) is not Phase.EXPIRED:
                 # Of the many requests that learn this of one login, the first counts.
                 if now >= self._standoff.until:
                     self._standoff.extend(now)
                 return False
             if self._lease is lease:
-                if now < self._standoff.until:
+                if now < self._standoff.until or (not repeatable and now < self._unproven.until):
                     return False
                 self._lease = None
-            return True
+                if not repeatable:
+                    self._unproven.extend(now)
+            return repeatable
 
     def cured(self) -> None:
         """Take note that a login has cured the 401 that it was made for."""
         with self._lock:
             self._standoff.end()
+            self._unproven.end()
 
     def reset(self) -> None:
         """Forget the token and every failure. A login under way serves those who wait for it, and installs nothing."""
@@ -309,8 +335,9 @@ class TokenSource:
 
     def after_fork(self) -> None:
         """Start over in a forked child: the token is as good as before, but the parent's login will never land here."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._flight = None
+        self._hanging = []
 
     # The login
 
@@ -320,18 +347,23 @@ class TokenSource:
         try:
             threading.Thread(target=fly, args=(self._fly, flight), name="kyc-client-login", daemon=True).start()
         except RuntimeError:
-            # No thread can be started: the interpreter shuts down, or the system has none left.
+            # No thread can be started: the interpreter shuts down, or the system has none left. Here, the login blocks
+            # whatever loop there is, so it must not need it.
+            flight.run_async = run_on_private_loop
             fly(self._fly, flight)
+        except BaseException:
+            self._land(flight, Failure(LoginUnavailableError, _INTERRUPTED))
+            raise
 
     def _fly(self, flight: Flight) -> None:
         """Log in, and land whatever happens: a flight that never landed would block all calls for good."""
-        flight.login_thread = threading.get_ident()
+        flight.login_thread = threading.current_thread()
         watch = threading.Timer(self._deadline, self._time_out, (flight,))
         watch.daemon = True
         # Without a thread to watch it (as in `_launch`), each wait on the network is bounded, if not their sum.
         with contextlib.suppress(RuntimeError):
             watch.start()
-        outcome: Lease | Failure | _Setback = Failure(LoginUnavailableError, "The login was interrupted. Try again.")
+        outcome: Lease | Failure | _Setback = Failure(LoginUnavailableError, _INTERRUPTED)
         try:
             outcome = self._log_in(flight)
         except Exception as error:  # noqa: BLE001 - a fault of ours, whose traceback would show the password
@@ -342,9 +374,13 @@ class TokenSource:
             self._land(flight, outcome)
 
     def _time_out(self, flight: Flight) -> None:
+        # What hangs in the caller's code (its credentials callable, its transport) can not be ended, only made rare.
+        hanging = [thread for thread in (*self._hanging, flight.login_thread) if thread and thread.is_alive()]
+        pause = _HANGING_SECONDS if len(hanging) > _MAX_HANGING else None
         what = f"The login was not completed within {self._deadline:g} s. Try again later; check the network."
-        self._land(flight, Failure(LoginUnavailableError, what))
-        flight.close()
+        if self._land(flight, Failure(LoginUnavailableError, what, retry_after=pause)):
+            self._hanging = hanging
+            flight.close()
 
     def _log_in(self, flight: Flight) -> Lease | Failure | _Setback:
         credentials = self._ask_for_credentials()
@@ -392,11 +428,11 @@ class TokenSource:
                 return result
         raise AssertionError  # pragma: no cover - the last attempt returns
 
-    def _land(self, flight: Flight, outcome: Lease | Failure | _Setback) -> None:
+    def _land(self, flight: Flight, outcome: Lease | Failure | _Setback) -> bool:
         """Install what the login brought, and wake all who wait; of a login and its time-out, the first counts."""
         with self._lock:
             if flight.landed:
-                return
+                return False
             flight.landed = True
             if self._flight is flight:
                 self._flight = None
@@ -410,6 +446,7 @@ class TokenSource:
                 self._renew_after = max(lands.until, self._clock.monotonic() + _COOLDOWN_SECONDS)
         flight.ended.set()
         flight.future.set_result(lands)
+        return True
 
     def _install(self, lease: Lease, credentials: Credentials | None) -> None:
         self._lease = lease
@@ -434,24 +471,24 @@ class TokenSource:
         return _Setback(failure, backoff.until)
 
 
-def wait_sync(steps: Steps) -> tuple[Lease, bool]:
+def wait_sync(steps: Steps) -> Lease:
     """Go the way to a token, blocking this thread for each login to wait for."""
     while True:
         try:
             flight = next(steps)
         except StopIteration as arrival:
-            lease: tuple[Lease, bool] = arrival.value
+            lease: Lease = arrival.value
             return lease
         flight.future.result()
 
 
-async def wait_async(steps: Steps) -> tuple[Lease, bool]:
+async def wait_async(steps: Steps) -> Lease:
     """Go the way to a token, suspending this task for each login to wait for."""
     while True:
         try:
             flight = next(steps)
         except StopIteration as arrival:
-            lease: tuple[Lease, bool] = arrival.value
+            lease: Lease = arrival.value
             return lease
         await wait_for(flight.future)
 

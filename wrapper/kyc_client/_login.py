@@ -9,6 +9,8 @@ No exception leaves this module: one of httpx's would carry frames whose locals 
 
 from __future__ import annotations
 
+import functools
+import socket
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -53,6 +55,8 @@ class LoginEndpoint:
         self._connection = dict(connection)
         self._clock = clock
 
+        _import_eagerly()
+
     @property
     def needs_loop(self) -> bool:
         """Whether the caller's transport works on an event loop only."""
@@ -83,7 +87,7 @@ class LoginEndpoint:
             return Failure(ConfigurationError, what)
         parsed: object = None
         with http:
-            opened(http.close)
+            opened(http.interrupt)
             client = Client(base_url=str(self._base_url)).set_httpx_client(http)
             form = LoginForm(username=credentials.username, password=credentials.password, grant_type="password")
             try:
@@ -112,11 +116,31 @@ class _LoginClient(httpx.Client):
         # The hook comes before httpx looks at where a redirect leads, and at that may fail.
         super().__init__(**arguments, event_hooks={"response": [self._take]})
         self._answer = answer
+        self._socket: socket.socket | None = None
+        self._interrupted = False
+
+    def interrupt(self) -> None:
+        """End the exchange from another thread.
+
+        The connection is shut down, which wakes the thread that reads it, and left for that thread to close. Closing it
+        here would free the descriptor under a TLS library that goes on using its number, by then somebody else's.
+        """
+        self._interrupted = True
+        if self._socket is not None:
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    def _trace(self, event: str, info: Mapping[str, Any]) -> None:
+        """Note the socket. httpcore calls this "trace" extension at each step; there is no other way to it so early."""
+        if self._interrupted:
+            raise httpx.ConnectTimeout("interrupted")
+        if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
+            self._socket = info["return_value"].get_extra_info("socket")
 
     def _take(self, response: httpx.Response) -> None:
         self._answer.status, self._answer.headers = response.status_code, response.headers
 
     def send(self, request: httpx.Request, **arguments: Any) -> httpx.Response:
+        request.extensions["trace"] = self._trace
         arguments |= {"stream": True, "follow_redirects": False}
         response = super().send(request, **arguments)
         try:
@@ -154,6 +178,7 @@ class _Lent(httpx.BaseTransport):
         self._run_async = run_async
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
+        request.extensions.pop("trace", None)  # The caller's connections are not ours to interrupt.
         if hasattr(self._transport, "handle_request"):
             return self._transport.handle_request(request)  # type: ignore[no-any-return]  # the caller's, of any class
         return self._run_async(lambda: self._exchange(request))
@@ -173,3 +198,13 @@ class _Lent(httpx.BaseTransport):
             await response.aclose()
         # As a stream, not as content: content would be decompressed at once.
         return httpx.Response(response.status_code, headers=response.headers, stream=httpx.ByteStream(body))
+
+
+@functools.cache
+def _import_eagerly() -> None:
+    """Load now what httpx loads at its first request.
+
+    In the thread of a login, that import may be cut in two by a fork; the child would wait for ever for its other half.
+    """
+    httpx.HTTPTransport(verify=False).close()
+    "localhost".encode("idna")

@@ -23,7 +23,21 @@ if TYPE_CHECKING:
 def _trio() -> Any:
     """The trio module if the calling task runs on trio; never imports it."""
     trio = sys.modules.get("trio")
-    return trio if trio is not None and trio.lowlevel.in_trio_run() else None
+    lowlevel = getattr(trio, "lowlevel", None)  # Missing while another thread is in the middle of importing trio.
+    return trio if lowlevel is not None and lowlevel.in_trio_task() else None
+
+
+def current_loop() -> object | None:
+    """The event loop of the calling task, or what stands for it on trio; None outside of any."""
+    trio = _trio()
+    if trio is not None:
+        token: object = trio.lowlevel.current_trio_token()
+        return token
+    asyncio = sys.modules.get("asyncio")
+    try:
+        return None if asyncio is None else asyncio.get_running_loop()
+    except (AttributeError, RuntimeError):  # Half imported, or no loop runs in this thread.
+        return None
 
 
 async def wait_for(future: Future[Any]) -> None:
@@ -87,7 +101,12 @@ def runner_of_this_task() -> RunAsync:
         async def call() -> httpx.Response:
             return await function()
 
-        future = asyncio.run_coroutine_threadsafe(call(), loop)
+        coroutine = call()
+        try:
+            future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+        except RuntimeError:
+            coroutine.close()  # The loop is closed; without this, Python complains about what was never awaited.
+            raise
         try:
             return future.result(within)
         finally:

@@ -39,14 +39,20 @@ class Masked:
         shown = (f"{name}={getattr(self, name)!r}" if name in self._shown else f"{name}=***" for name in names)
         return f"{type(self).__name__}({', '.join(shown)})"
 
+    def __format__(self, spec: str) -> str:
+        return format(repr(self), spec)
+
     def __copy__(self) -> Any:
         return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         return self
 
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
+    def __getstate__(self) -> NoReturn:
         raise TypeError(
             f"{type(self).__name__} is not pickled, because it holds a secret: "
             "let each process read its own credentials from the environment."
         )
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        self.__getstate__()

@@ -12,39 +12,35 @@ from typing import TypeAlias
 
 import httpx
 
-from .errors import ConfigurationError
-
 Verify: TypeAlias = bool | str | os.PathLike[str] | ssl.SSLContext
-Cert: TypeAlias = str | tuple[str, str] | tuple[str, str, str]
+Cert: TypeAlias = str | tuple[str, ...]
 
 # Weak, so that a context lives as long as a client uses it, and a changed CA bundle is read by the next one.
 _contexts: weakref.WeakValueDictionary[object, ssl.SSLContext] = weakref.WeakValueDictionary()
 
 
-def shared_context(*, verify: Verify = True, cert: Cert | None = None, trust_env: bool = True) -> ssl.SSLContext:
+def shared_context(
+    *, verify: Verify = True, cert: Cert | None = None, trust_env: bool = True
+) -> tuple[ssl.SSLContext, str | None]:
     """The context for httpx's own settings: `verify`, `cert` and `trust_env` mean what they mean there.
 
-    Raises:
-        ConfigurationError: a certificate can not be loaded, or `cert` comes together with a context of the caller's.
+    Returns:
+        The context, and what is wrong with the settings, as the message of an error; None if nothing is. It does not
+        raise, because a certificate may come with the password of its key.
     """
     if isinstance(verify, ssl.SSLContext):
-        if not cert:
-            return verify
-        problem = "Load the client certificate into the SSLContext that you pass as verify=, without cert=."
-    else:
-        problem = None
-        verify = verify if isinstance(verify, bool) else os.fspath(verify)
-        environment = (os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")) if trust_env else None
-        key = (verify, (cert,) if isinstance(cert, str) else tuple(cert or ()), environment)
-        context = _contexts.get(key)
-        if context is None:
-            context, problem = _new_context(verify, key[1], trust_env=trust_env)
-        if not problem:
-            _contexts[key] = context
-            return context
-        del key
-    del cert  # A crash reporter shows the locals of the frame that raises, and a key may come with its password.
-    raise ConfigurationError(problem)
+        if cert:
+            return verify, "Load the client certificate into the SSLContext that you pass as verify=, without cert=."
+        return verify, None
+    verify = verify if isinstance(verify, bool) else os.fspath(verify)
+    cert = (cert,) if isinstance(cert, str) else tuple(cert or ())
+    environment = (os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")) if trust_env else None
+    context, problem = _contexts.get((verify, cert, environment)), None
+    if context is None:
+        context, problem = _new_context(verify, cert, trust_env=trust_env)
+        if problem is None:
+            _contexts[verify, cert, environment] = context
+    return context, problem
 
 
 def _new_context(
@@ -53,7 +49,7 @@ def _new_context(
     *,
     trust_env: bool,
 ) -> tuple[ssl.SSLContext, str | None]:
-    """A context, and what is wrong with the settings. It does not raise, because its frame holds them."""
+    """A context, and what is wrong with the settings."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         if isinstance(verify, bool):

@@ -22,8 +22,6 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, cast
 
-import attrs
-
 from ._secret import Masked
 
 if TYPE_CHECKING:
@@ -48,21 +46,28 @@ def _pause(ended: threading.Event, seconds: float) -> bool:
     return ended.wait(seconds)
 
 
-@attrs.frozen
 class Clock:
     """Time and chance, as arguments: what tests replace in order not to wait.
 
-    Attributes:
+    Args:
         monotonic: seconds that never jump, but may stand still while the machine is suspended.
         wall: seconds since the epoch, which may jump.
         random: a number in [0, 1). The module's own generator by default, since Python seeds it anew in a forked child.
         pause: waits for an event, at most so many seconds, and tells whether it came.
     """
 
-    monotonic: Callable[[], float] = time.monotonic
-    wall: Callable[[], float] = time.time
-    random: Callable[[], float] = random.random
-    pause: Callable[[threading.Event, float], bool] = _pause
+    def __init__(
+        self,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+        random: Callable[[], float] = random.random,
+        pause: Callable[[threading.Event, float], bool] = _pause,
+    ) -> None:
+        self.monotonic = monotonic
+        self.wall = wall
+        self.random = random
+        self.pause = pause
 
 
 class Token(Masked):
@@ -109,6 +114,9 @@ class Lease(Masked):
 
     Two logins within one second yield the very same token, so a lease is compared with `is`, never by its value.
 
+    Attributes:
+        began: when the login that brought it started, on the monotonic clock.
+
     Args:
         value: the token.
         issued_at: seconds since the epoch, on the server's clock, when it was issued; None to trust the local clock.
@@ -117,22 +125,14 @@ class Lease(Masked):
         jitter: a number in [0, 1): how much of the jitter this token gets.
     """
 
-    __slots__ = (
-        "_life",
-        "_monotonic",
-        "_wall",
-        "authorization",
-        "fresh_until_monotonic",
-        "fresh_until_wall",
-        "token",
-    )
+    __slots__ = ("_life", "_wall", "authorization", "began", "fresh_until_monotonic", "fresh_until_wall", "token")
     _shown = ("token",)
     token: Token
     authorization: str
+    began: float
     fresh_until_monotonic: float
     fresh_until_wall: float
     _life: float
-    _monotonic: float
     _wall: float
 
     def __init__(self, value: str, *, issued_at: float | None, monotonic: float, wall: float, jitter: float) -> None:
@@ -145,7 +145,7 @@ class Lease(Masked):
             fresh_until_monotonic=monotonic + fresh,
             fresh_until_wall=wall + fresh,
             _life=life,
-            _monotonic=monotonic,
+            began=monotonic,
             _wall=wall,
         )
 
@@ -157,7 +157,7 @@ class Lease(Masked):
         """
         if monotonic < self.fresh_until_monotonic and wall < self.fresh_until_wall:
             return Phase.FRESH
-        left = self._life - max(monotonic - self._monotonic, wall - self._wall)
+        left = self._life - max(monotonic - self.began, wall - self._wall)
         if left <= 0:
             return Phase.EXPIRED
         return Phase.HARD if left <= min(_HARD_SECONDS, _HARD_SHARE * self._life) else Phase.SOFT

@@ -123,4 +123,8 @@ def run_on_private_loop(function: Callable[[], Awaitable[httpx.Response]], withi
         async with asyncio.timeout(within):
             return await function()
 
-    return asyncio.run(bounded())
+    coroutine = bounded()
+    try:
+        return asyncio.run(coroutine)
+    finally:
+        coroutine.close()  # Not begun if a loop runs in this thread already; Python would complain about that too.

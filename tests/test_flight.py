@@ -781,6 +781,16 @@ def test_late_outcome_after_the_deadline_is_ignored(source: TokenSource, endpoin
     assert source.fresh() is None
 
 
+def test_deadline_after_the_landing_ends_nothing(source: TokenSource) -> None:
+    """A timer that fires too late leaves the connection alone, which may be somebody else's by now."""
+    flight = Flight(0, math.inf)
+    closed: list[int] = []
+    flight.opened(lambda: closed.append(1))
+    source._land(flight, UNAVAILABLE)
+    source._time_out(flight)
+    assert closed == []
+
+
 def test_fault_of_ours_ends_the_flight_and_is_named(source: TokenSource, endpoint: Endpoint) -> None:
     """A6: whatever an attempt raises, nobody waits for ever, and the next login starts afresh after the cool-down."""
 

@@ -61,8 +61,8 @@ class Threads:
             except Exception as error:  # noqa: BLE001 - it is the result
                 results.append(error)
 
-        # Without keep-alive: in httpcore's sync pool, a thread may close an idle connection that another one has just been
-        # given (encode/httpcore#1110, open, 1.0.9), and then a call fails that has nothing to do with us.
+        # Without keep-alive: in httpcore's sync pool, a thread may close an idle connection that another one has just
+        # been given (encode/httpcore#1110, open, 1.0.9), and then a call fails that has nothing to do with us.
         headers = {"Connection": "close"}
         with httpx.Client(**{"timeout": TIMEOUT, "limits": LIMITS, "headers": headers, **client}) as http:
             threads = [threading.Thread(target=call) for _ in range(count)]

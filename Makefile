@@ -32,7 +32,7 @@ demo: $(VENV)/.demo ## watch the client log in, renew and fail against a real se
 	@$(BIN)/python examples/demo.py
 
 test: $(VENV)/.dev ## run the tests, with 100 % branch coverage asked of kyc_client
-	$(BIN)/pytest --cov
+	$(BIN)/pytest --numprocesses auto --cov
 
 record: $(VENV)/.dev ## record the cassettes anew from the sandbox
 	$(BIN)/pytest tests/test_cassettes.py --record

@@ -47,7 +47,7 @@ import threading
 import weakref
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from ._answer import Failure, Grant
 from ._credentials import Credentials
@@ -61,7 +61,7 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from ._login import RunAsync
+    from ._login import LoginEndpoint, RunAsync
 
 DEADLINE = 20.0
 _ATTEMPTS = 3
@@ -77,22 +77,6 @@ _HANGING_SECONDS = 15 * 60.0
 _GRACE = 1.0
 _NEVER = float("-inf")
 _INTERRUPTED = "The login was interrupted. Try again."
-
-
-class Endpoint(Protocol):
-    """What a token source needs of `_login.LoginEndpoint`."""
-
-    @property
-    def needs_loop(self) -> bool: ...
-
-    def attempt(
-        self,
-        credentials: Credentials,
-        *,
-        within: float,
-        run_async: RunAsync,
-        opened: Callable[[Callable[[], None]], object],
-    ) -> Grant | Failure: ...
 
 
 class Backoff:
@@ -184,7 +168,7 @@ class TokenSource:
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        endpoint: LoginEndpoint,
         credentials: Callable[[], Credentials],
         clock: Clock | None = None,
         deadline: float = DEADLINE,

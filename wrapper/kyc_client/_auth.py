@@ -26,7 +26,6 @@ CONNECTION_ARGUMENTS = frozenset({"cert", "mounts", "proxy", "transport", "trust
 # Where a request remembers what we put into its header, so that the header of a request sent again does not pass for
 # the caller's.
 _MARK = "kyc_client.lease"
-_HEADER_LENGTH = len("Authorization")
 # No login begins later than this: for a request that has not waited for one.
 _LATER = float("inf")
 
@@ -135,7 +134,7 @@ class LoginAuth(httpx.Auth):
             since = source.now()
             lease = wait_sync(source.acquire(patient=not _can_be_sent_again(request)))
         response = yield _stamp(request, lease)
-        if not self._is_rejection(response, lease):
+        if response.status_code != 401 or not self._is_rejection(response, lease):
             return
         since, before = source.now(), since
         if not source.reject(lease, since=before, repeatable=_may_be_repeated(request, response)):
@@ -157,7 +156,7 @@ class LoginAuth(httpx.Auth):
             patient = not _can_be_sent_again(request)
             lease = await wait_async(source.acquire(patient=patient, runner=runner_of_this_task))
         response = yield _stamp(request, lease)
-        if not self._is_rejection(response, lease):
+        if response.status_code != 401 or not self._is_rejection(response, lease):
             return
         since, before = source.now(), since
         if not source.reject(lease, since=before, repeatable=_may_be_repeated(request, response)):
@@ -172,9 +171,10 @@ class LoginAuth(httpx.Auth):
         url = request.url
         if url.raw_host != self._host or url.scheme != self._scheme or url.port != self._port:
             return False
-        # `raw` is a third of the price of a look-up by name, which first finds out the encoding of all headers.
+        # `raw` is a third of the price of a look-up by name, which first finds out the encoding of all headers; and few
+        # names have as many letters as this one.
         for name, value in request.headers.raw:
-            if len(name) == _HEADER_LENGTH and name.lower() == b"authorization":
+            if len(name) == 13 and name.lower() == b"authorization":
                 lease = request.extensions.get(_MARK)
                 return isinstance(lease, Lease) and value == lease.authorization.encode()
         return True

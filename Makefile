@@ -31,10 +31,10 @@ setup: $(VENV)/.dev ## make .venv with the library and every development tool
 demo: $(VENV)/.demo ## watch the client log in, renew and fail against a real server
 	@$(BIN)/python examples/demo.py
 
-test: $(VENV)/.dev ## run the tests, with 100 % branch coverage asked of kyc_client
+test: $(VENV)/.dev ## run the tests; kyc_client must be covered to 100 %
 	$(BIN)/pytest --numprocesses auto --cov
 
-record: $(VENV)/.dev ## record the cassettes anew from the sandbox
+record: $(VENV)/.dev ## record the cassettes again from the sandbox
 	$(BIN)/pytest tests/test_cassettes.py --record
 
 generate: $(VENV)/.dev ## generate OUT from SPEC (generated/kyc_openapi from openapi.yaml)
@@ -43,9 +43,9 @@ generate: $(VENV)/.dev ## generate OUT from SPEC (generated/kyc_openapi from ope
 check-generated: $(VENV)/.dev ## fail if OUT is not exactly what SPEC generates
 	$(BIN)/python tools/generate.py --spec $(SPEC) --out $(OUT) --check
 
-spec-lint: $(VENV)/.dev ## check SPEC against the OpenAPI standard, and its style where node is there
-	$(BIN)/openapi-spec-validator $(SPEC)
+spec-lint: $(VENV)/.dev ## check SPEC against the OpenAPI standard, and its style where npx is there
 	@if command -v npx >/dev/null; then REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true npx --yes @redocly/cli@2.77.0 lint $(SPEC); else echo "spec-lint: no npx, so no redocly lint"; fi
+	$(BIN)/openapi-spec-validator $(SPEC)
 
 lint: $(VENV)/.dev ## check style and the direction of imports
 	$(BIN)/ruff check
@@ -66,7 +66,7 @@ build: $(VENV)/.dev ## build the wheel and the sdist into dist/
 	rm -rf dist
 	$(BIN)/python -m hatchling build
 
-lock: $(VENV)/.uv ## pin anew what the development tools bring with them
+lock: $(VENV)/.uv ## pin again what the development tools bring with them
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --upgrade --all-extras --group dev pyproject.toml --output-file constraints.txt
 
 check: lint types check-generated spec-lint test build ## all that a change must pass

@@ -285,7 +285,7 @@ def test_slow_bodies_of_401s_do_not_hide_that_logins_are_useless(
 
 
 class _Pipe(io.RawIOBase):
-    """A file that can not be rewound, like a pipe or a socket."""
+    """A file that cannot be rewound, like a pipe or a socket."""
 
     def __init__(self, content: bytes) -> None:
         self._source = io.BytesIO(content)
@@ -306,7 +306,7 @@ async def _async_chunks() -> AsyncIterator[bytes]:
 
 
 class _FalsePromise(io.BytesIO):
-    """It says that it can be rewound, and can not."""
+    """It says that it can be rewound, and cannot."""
 
     def seekable(self) -> bool:
         return True
@@ -394,7 +394,7 @@ def test_open_file_as_content_is_not_sent_again(server: FaultServer, auth: Login
 
 
 def test_closed_file_is_not_sent_again(server: FaultServer, auth: LoginAuth, tmp_path: Any) -> None:
-    """A multipart file closed while the answer was under way can not be rewound; that is no error of its own."""
+    """A multipart file closed while the answer was under way cannot be rewound; that is no error of its own."""
     path = tmp_path / "document"
     path.write_bytes(b"MARK" * 10)
     auth.get_token()

@@ -134,7 +134,7 @@ def test_the_example_is_a_good_one():
 def test_insecure(host):
     """`http://` off this machine is refused; the message names the host and says what to do."""
     with pytest.raises(
-        ConfigurationError, match=r"in clear to .*; use https:// .*A good one looks like https://"
+        ConfigurationError, match=r"in the clear to .*; use https:// .*A good one looks like https://"
     ) as info:
         parse_base_url(f"http://{host}", allow_insecure_http=False)
     assert host.strip("[]") in str(info.value)
@@ -150,7 +150,7 @@ def test_insecure_from_outside():
     """`LoginAuth` and `connect` refuse it without being asked, and both take the caller's word."""
     credentials = Credentials("fake-user", "fake-password")
     for make in (LoginAuth, connect):
-        with pytest.raises(ConfigurationError, match=r"in clear to kyc\.example\.com"):
+        with pytest.raises(ConfigurationError, match=r"in the clear to kyc\.example\.com"):
             make("http://kyc.example.com", credentials=credentials)
         assert make("http://kyc.example.com", credentials=credentials, allow_insecure_http=True) is not None
 

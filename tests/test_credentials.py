@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import pydoc
 
 import pytest
 
@@ -74,7 +75,7 @@ BAD_VALUES = {
 @pytest.mark.parametrize("field", ["username", "password"])
 @pytest.mark.parametrize(("value", "why"), BAD_VALUES.values(), ids=BAD_VALUES)
 def test_given_by_the_caller_and_unusable(field, value, why):
-    """What can not be a login or password is refused by name, and the message does not repeat it."""
+    """What cannot be a login or password is refused by name, and the message does not repeat it."""
     values = {"username": "fake", "password": "fake", field: value}
     with pytest.raises(ConfigurationError, match=rf"^The {field} of Credentials .*{why}") as info:
         Credentials(**values)
@@ -107,9 +108,18 @@ def test_environment_of_the_process(monkeypatch):
         assert Credentials.from_env() == Credentials("fake-user", password)
 
 
-def test_the_default_is_the_environment_itself():
+def test_the_default_is_the_environment_of_the_moment(monkeypatch):
     """The default is `os.environ`, not a copy made at import."""
-    assert inspect.signature(Credentials.from_env).parameters["environ"].default is os.environ
+    for name, value in GOOD.items():
+        monkeypatch.setenv(name, value)
+    assert Credentials.from_env() == Credentials(GOOD["API_LOGIN"], GOOD["API_PASSWORD"])
+
+
+def test_help_shows_no_environment(monkeypatch):
+    """A default of `os.environ` would be printed by `help()`, and in the hints of editors, with all that is in it."""
+    monkeypatch.setenv("API_PASSWORD", CANARY)
+    assert CANARY not in pydoc.render_doc(Credentials)
+    assert CANARY not in str(inspect.signature(Credentials.from_env))
 
 
 BAD_ENVIRONMENT = {
@@ -168,7 +178,9 @@ def test_only_what_is_asked_for():
 def test_base_url_has_no_file():
     """A base URL is no secret, so `API_BASE_URL_FILE` means nothing and is not offered."""
     _, problem = read_environment({"API_BASE_URL_FILE": os.devnull}, "API_BASE_URL")
-    assert str(problem).splitlines()[1:] == ["  - API_BASE_URL is not set"]
+    (line,) = str(problem).splitlines()[1:]
+    assert line.startswith("  - API_BASE_URL is not set (set it to")
+    assert "_FILE" not in line
 
 
 def test_mended():
@@ -209,14 +221,14 @@ def test_longest_file(secret_file):
 
 
 BAD_FILES = {
-    "empty": (b"", "is empty"),
-    "only a newline": (b"\n", "is empty"),
-    "blank": (b" \n", "is empty"),
-    "two newlines": (f"{CANARY}\n\n".encode(), "ends with a newline"),
-    "two lines": (f"{CANARY}\n{CANARY}\n".encode(), "holds a control character"),
-    "carriage return": (f"{CANARY}\r".encode(), "holds a control character"),
-    "NUL": (f"{CANARY}\0".encode(), "holds a control character"),
-    "too long by one byte": (CANARY.encode().ljust(LIMIT + 1, b"x"), "names a file of more than 65536 bytes"),
+    "empty": (b"", "names a file that is empty"),
+    "only a newline": (b"\n", "names a file that is empty"),
+    "blank": (b" \n", "names a file that is empty"),
+    "two newlines": (f"{CANARY}\n\n".encode(), "names a file that ends with a newline"),
+    "two lines": (f"{CANARY}\n{CANARY}\n".encode(), "names a file that holds a control character"),
+    "carriage return": (f"{CANARY}\r".encode(), "names a file that holds a control character"),
+    "NUL": (f"{CANARY}\0".encode(), "names a file that holds a control character"),
+    "too long by one byte": (CANARY.encode().ljust(LIMIT + 1, b"x"), "names a file that is longer than 65536 bytes"),
     "not UTF-8": (CANARY.encode() + b"\xff", "names a file that is not UTF-8"),
     "UTF-16": (CANARY.encode("utf-16"), "names a file that is not UTF-8"),
 }
@@ -231,21 +243,21 @@ def test_bad_file(secret_file, content, problem):
 
 
 BAD_PATHS = {
-    "nowhere": (f"/{CANARY}/nowhere", "names a file that can not be read (No such file or directory)"),
+    "nowhere": (f"/{CANARY}/nowhere", "names a file that cannot be read (No such file or directory)"),
     # The commonest mistake: the secret itself in the variable for the path.
-    "the password itself": (f"{CANARY} password", "names a file that can not be read (No such file or directory)"),
-    "too long for a path": (CANARY * 1000, "names a file that can not be read (File name too long)"),
-    "below a file": (f"{os.devnull}/{CANARY}", "names a file that can not be read (Not a directory)"),
-    "NUL": (f"{CANARY}\0", "is not a path"),
-    "surrogates that are no bytes": (f"{CANARY}\ud800", "is not a path"),
-    "empty": ("", "names a file that can not be read (No such file or directory)"),
-    "endless": ("/dev/zero", "names a file of more than 65536 bytes"),
+    "the password itself": (f"{CANARY} password", "names a file that cannot be read (No such file or directory)"),
+    "too long for a path": (CANARY * 1000, "names a file that cannot be read (File name too long)"),
+    "below a file": (f"{os.devnull}/{CANARY}", "names a file that cannot be read (Not a directory)"),
+    "NUL": (f"{CANARY}\0", "names a file that cannot be read (this is not a path)"),
+    "surrogates that are no bytes": (f"{CANARY}\ud800", "names a file that cannot be read (this is not a path)"),
+    "empty": ("", "names a file that cannot be read (No such file or directory)"),
+    "endless": ("/dev/zero", "names a file that is longer than 65536 bytes"),
 }
 
 
 @pytest.mark.parametrize(("path", "problem"), BAD_PATHS.values(), ids=BAD_PATHS)
 def test_bad_path(path, problem):
-    """A file that can not be read is refused under its variable's name; the path may be a secret and is not shown."""
+    """A file that cannot be read is refused under its variable's name; the path may be a secret and is not shown."""
     (line,) = problems({"API_LOGIN": GOOD["API_LOGIN"], "API_PASSWORD_FILE": path})
     assert line.startswith(f"API_PASSWORD_FILE {problem}")
     assert CANARY not in line
@@ -254,7 +266,7 @@ def test_bad_path(path, problem):
 def test_directory(tmp_path):
     """A directory is refused; this is what a container mounts where the secret does not exist."""
     (line,) = problems({"API_LOGIN": GOOD["API_LOGIN"], "API_PASSWORD_FILE": str(tmp_path)})
-    assert line == "API_PASSWORD_FILE names a file that can not be read (Is a directory)"
+    assert line == "API_PASSWORD_FILE names a file that cannot be read (Is a directory)"
 
 
 def test_unreadable(secret_file, monkeypatch):
@@ -267,7 +279,7 @@ def test_unreadable(secret_file, monkeypatch):
 
     monkeypatch.setattr("kyc_client._credentials.open", forbid, raising=False)
     (line,) = problems(environ)
-    assert line == "API_PASSWORD_FILE names a file that can not be read (Permission denied)"
+    assert line == "API_PASSWORD_FILE names a file that cannot be read (Permission denied)"
 
 
 def test_error_without_a_reason(secret_file, monkeypatch):
@@ -278,7 +290,7 @@ def test_error_without_a_reason(secret_file, monkeypatch):
         raise BlockingIOError
 
     monkeypatch.setattr("kyc_client._credentials.open", fail, raising=False)
-    assert problems(environ) == ["API_PASSWORD_FILE names a file that can not be read (BlockingIOError)"]
+    assert problems(environ) == ["API_PASSWORD_FILE names a file that cannot be read (BlockingIOError)"]
 
 
 @pytest.mark.parametrize("value", [CANARY, ""], ids=["set", "set to nothing"])
@@ -328,7 +340,7 @@ def test_no_frame_shows_the_file(secret_file, content, _):
 
 @pytest.mark.parametrize("path", [path for path, _ in BAD_PATHS.values() if CANARY in path])
 def test_no_frame_shows_the_path(path):
-    """A crash report of a path that can not be read does not show it."""
+    """A crash report of a path that cannot be read does not show it."""
     with pytest.raises(ConfigurationError) as info:
         Credentials.from_env({"API_LOGIN": GOOD["API_LOGIN"], "API_PASSWORD_FILE": path})
     assert CANARY not in rendered(info.value)

@@ -161,7 +161,7 @@ def test_what_a_request_does_in_each_phase(
 def test_request_that_can_not_be_repeated_waits_in_the_soft_phase(
     source: TokenSource, endpoint: Endpoint, time: Time
 ) -> None:
-    """C5: before a body that can not be sent twice goes out, the token is made comfortably valid."""
+    """C5: before a body that cannot be sent twice goes out, the token is made comfortably valid."""
     old = take(source)
     time.advance(900)
     assert take(source, patient=True) is not old
@@ -467,7 +467,7 @@ def test_failing_credentials_callable_is_named_without_its_message(endpoint: End
 def test_credentials_callable_must_return_credentials(endpoint: Endpoint, time: Time) -> None:
     """A tuple is told from Credentials before anything is sent."""
     source = TokenSource(endpoint, lambda: ("fake", "fake"), time.clock)  # type: ignore[arg-type, return-value]
-    with pytest.raises(ConfigurationError, match=r"must return kyc_client\.Credentials"):
+    with pytest.raises(ConfigurationError, match=r"plain function that returns kyc_client\.Credentials"):
         take(source)
     assert endpoint.tried == []
 

@@ -236,7 +236,7 @@ ONE = HEAD + f"paths: {{/a: {{get: {{operationId: a, {FINE}}}}}}}\n"
         ("a: 1\na: 2\n", "not valid YAML"),
         ("openapi: 3.1.0", "has no `paths`"),
         (HEAD + "paths: {}", "no operation to generate"),
-        (HEAD + "paths: {/a: &a {get: {loop: *a}}}", "JSON can not express: Circular"),
+        (HEAD + "paths: {/a: &a {get: {loop: *a}}}", "JSON cannot express: Circular"),
         (ONE.replace("title: x, ", ""), "info.title\n    Field required"),
         (ONE.replace("Fine.", "Fine., content: {application/xml: {schema: {}}}"), "application/xml"),
         (ONE + "components: {schemas: {E: {enum: [a, A]}}}", "ValueError: Duplicate key A in enum"),
@@ -264,7 +264,7 @@ def test_a_bad_document_changes_nothing(text, message, out, tmp_path, capsys):
 def test_a_document_that_is_not_there(out, tmp_path, capsys):
     """A mistyped name is a message, too."""
     assert run("--spec", tmp_path / "nope.yaml", "--out", out) == 1
-    assert capsys.readouterr().err == "nope.yaml can not be read: No such file or directory.\n"
+    assert capsys.readouterr().err == "nope.yaml cannot be read: No such file or directory.\n"
 
 
 def test_json_is_read_as_well(tmp_path):
@@ -284,7 +284,7 @@ def test_a_foreign_folder_is_not_replaced(tmp_path, capsys):
 
 
 def test_a_failing_swap_puts_the_old_output_back(out, raw, monkeypatch):
-    """If the new folder can not be moved into its place, the old one is put back."""
+    """If the new folder cannot be moved into its place, the old one is put back."""
     before, rename = contents(out), Path.rename
 
     def fail_for_the_new(self, target):

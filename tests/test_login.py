@@ -306,7 +306,7 @@ def test_other_success(server, status):
     """Only a 200 holds a token; another status does not, whatever its body says."""
     server.on_login(answer(status, GOOD))
     result = failure(attempt(server.base_url), LoginResponseError, status)
-    assert f"({status}) can not be used: the only good answer is 200" in result.message
+    assert f"({status}) cannot be used: the only good answer is 200" in result.message
 
 
 def test_no_content(server):
@@ -377,7 +377,7 @@ BAD_LOCATIONS = {
 @pytest.mark.parametrize("status", [201, 302])
 @pytest.mark.parametrize("location", BAD_LOCATIONS.values(), ids=BAD_LOCATIONS)
 def test_redirect_to_what_is_no_url(location, status):
-    """A redirect to what is no URL is an answer that can not be used, not one that is worth trying again."""
+    """A redirect to what is no URL is an answer that cannot be used, not one that is worth trying again."""
     headers = {"Location": location.encode()}
     result = attempt_with(lambda _: httpx.Response(status, headers=headers))
     failure(result, LoginResponseError, status)
@@ -592,9 +592,7 @@ def test_echo_as_it_was_sent(server):
     """A server that repeats the form as it was sent, percent-encoded, does not show the password either."""
     password = "canary 5e77/&"
     server.on_login(
-        lambda exchange: exchange.answer(
-            422, {"detail": [{**MISSING, "msg": f"can not read {exchange.body.decode()}"}]}
-        )
+        lambda exchange: exchange.answer(422, {"detail": [{**MISSING, "msg": f"cannot read {exchange.body.decode()}"}]})
     )
     result = attempt(server.base_url, credentials=Credentials("fake-user", password))
     assert "5e77" not in everything(result)
@@ -1150,7 +1148,7 @@ def test_error_known_from_before():
     error = result.error(retry_after=29.7, cached=True)
     assert type(error) is LoginUnavailableError
     assert str(error).startswith(result.message)
-    assert "login just before" in str(error)
+    assert "an earlier login" in str(error)
     assert "30 s" in str(error)
     assert (error.status_code, error.retry_after, error.cached) == (503, 29.7, True)
 

@@ -338,7 +338,7 @@ def test_answers_are_not_held_back(sandbox: Sandbox, http: httpx.Client) -> None
 
 
 def test_port_that_can_not_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Any other reason why a port can not be listened on is named, with the same advice."""
+    """Any other reason why a port cannot be listened on is named, with the same advice."""
 
     def refuse(*_address: object) -> socket.socket:
         raise PermissionError(errno.EACCES, "Permission denied")

@@ -128,7 +128,7 @@ def test_pickle_says_what_to_do(holder):
 
 
 def test_copies_are_the_object_itself(holder):
-    """A copy is the object itself, as for every other thing in Python that can not change."""
+    """A copy is the object itself, as for every other thing in Python that cannot change."""
     assert copy.copy(holder) is holder
     assert copy.deepcopy({"holder": holder})["holder"] is holder
 

@@ -183,7 +183,7 @@ def test_clients_share_it(files):
     assert auth._source._endpoint._connection["verify"] is context
 
 
-# What can not be loaded
+# What cannot be loaded
 
 
 BROKEN = {
@@ -200,9 +200,9 @@ BROKEN = {
 
 @pytest.mark.parametrize(("settings", "problem"), BROKEN.values(), ids=BROKEN)
 def test_broken(files, settings, problem):
-    """A certificate that can not be loaded is a mistake in the configuration; the message shows no path or password."""
+    """A certificate that cannot be loaded is a mistake in the configuration; the message shows no path or password."""
     with pytest.raises(
-        ConfigurationError, match=rf"verify=, cert= or SSL_CERT_FILE can not be loaded \({problem}.*Check"
+        ConfigurationError, match=rf"verify=, cert= or SSL_CERT_FILE cannot be loaded \({problem}.*Check"
     ) as info:
         shared_context(**settings(files))
     assert CANARY not in str(info.value)
@@ -212,7 +212,7 @@ def test_broken(files, settings, problem):
 
 @pytest.mark.parametrize("name", ["wrong password", "missing, with a password"])
 def test_no_frame_shows_the_password(files, name):
-    """A crash report of a key that can not be loaded shows neither the key's password nor the proxy's."""
+    """A crash report of a key that cannot be loaded shows neither the key's password nor the proxy's."""
     settings, _ = BROKEN[name]
     credentials = Credentials("fake-user", "fake-password")
     for make in (LoginAuth, connect):
@@ -228,8 +228,8 @@ def test_no_frame_shows_the_password(files, name):
 
 @pytest.mark.parametrize("settings", [{"verify": f"{CANARY}\0"}, {"cert": f"{CANARY}\0"}], ids=["verify", "cert"])
 def test_not_a_path(settings):
-    """What can not even be a path is such a mistake too."""
-    with pytest.raises(ConfigurationError, match="can not be loaded") as info:
+    """What cannot even be a path is such a mistake too."""
+    with pytest.raises(ConfigurationError, match="cannot be loaded") as info:
         shared_context(**settings)
     assert CANARY not in str(info.value)
 
@@ -253,7 +253,7 @@ def test_broken_is_not_remembered(files):
 @pytest.mark.parametrize("make", [LoginAuth, connect])
 def test_broken_from_outside(files, make):
     """`LoginAuth` and `connect` say so when they are made, before anything is sent."""
-    with pytest.raises(ConfigurationError, match="can not be loaded"):
+    with pytest.raises(ConfigurationError, match="cannot be loaded"):
         make("https://127.0.0.1", credentials=CREDENTIALS, verify=files.missing)
 
 

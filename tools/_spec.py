@@ -19,12 +19,12 @@ class GenerationError(Exception):
 
 
 def read_spec(path: Path) -> dict[str, Any]:
-    """Read the document, or say in one message why that can not be done."""
+    """Read the document, or say in one message why that cannot be done."""
     try:
         text = path.read_text("utf-8")
         document = json.loads(text) if path.suffix == ".json" else YAML(typ="safe").load(text)
     except OSError as error:
-        raise GenerationError(f"{path.name} can not be read: {error.strerror}.") from error
+        raise GenerationError(f"{path.name} cannot be read: {error.strerror}.") from error
     except (YAMLError, ValueError) as error:
         raise GenerationError(f"{path.name} is not valid YAML or JSON: {error}") from error
     if not isinstance(document, dict) or not isinstance(document.get("paths"), dict):
@@ -69,7 +69,12 @@ def is_secret(spec: dict[str, Any], schema: Any, seen: frozenset[str] = frozense
     """Tell whether a value of this schema must not be shown, be it nested in lists, unions or references."""
     if not isinstance(schema, dict):
         return False
-    if schema.get("format") == "password" or schema.get("x-secret") is True:
+    mark = schema.get("x-secret", False)
+    if not isinstance(mark, bool):
+        raise GenerationError(
+            f"x-secret is true or false, and not {mark!r}: what YAML does not know as true stays in sight."
+        )
+    if mark or schema.get("format") == "password":
         return True
     parts = [schema.get("items"), schema.get("additionalProperties")]
     for key in ("allOf", "anyOf", "oneOf", "prefixItems"):

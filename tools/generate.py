@@ -9,6 +9,7 @@ import argparse
 import difflib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,9 @@ MARK = "# Generated from "
 # The generator writes for mypy --strict. Pyright's strict mode also wants its local variables annotated.
 HEADER = MARK + "{} by `make generate`. Do not edit: change the spec and generate again.\n# pyright: standard\n"
 EXCERPT = 15
+# What the generator says beside the point: where to report bugs, how to silence it, and that output may be incomplete.
+NOISE = re.compile(r"github\.com|yaml\.dev|To suppress this|some pieces may be missing")
+OBJECT = re.compile(r"<openapi_python_client\.[^>]* object at 0x[0-9a-f]+>")
 
 
 def tool(name: str) -> str:
@@ -59,15 +63,16 @@ def call_generator(spec: dict[str, object], package: Path, name: str) -> None:
     try:
         copy.write_text(json.dumps(spec, default=plain), "utf-8")
     except (TypeError, ValueError, RecursionError) as error:
-        raise GenerationError(f"{name} holds something that JSON can not express: {error}") from error
+        raise GenerationError(f"{name} holds something that JSON cannot express: {error}") from error
     paths = [f"--path={copy}", f"--config={CONFIG}", f"--output-path={package}"]
     generator = tool("openapi-python-client")
     result = run([generator, "generate", "--meta=none", "--fail-on-warning", *paths], package.parent)
     if "Traceback (most recent call last)" in result.stderr:
-        raise GenerationError(f"The generator can not read {name}: {crash(result.stderr)}")
+        raise GenerationError(f"The generator cannot read {name}: {crash(result.stderr)}")
     if result.returncode:
-        told = [line.rstrip() for line in result.stderr.splitlines() if line.strip() and "github.com" not in line]
-        raise GenerationError(f"The generator does not accept {name}:\n  " + "\n  ".join(told))
+        told = [line.rstrip() for line in result.stderr.splitlines() if line.strip() and not NOISE.search(line)]
+        text = OBJECT.sub("one", "\n  ".join(told)).replace("<unicode string>", name)
+        raise GenerationError(f"The generator does not accept {name}:\n  {text}")
 
 
 def format_package(package: Path) -> None:
@@ -76,11 +81,11 @@ def format_package(package: Path) -> None:
     for command in (["check", ".", "--fix-only", "--select=I,F401"], ["format", "."]):
         result = run([ruff, *command, "--isolated", "--no-cache"], package)
         if result.returncode:
-            raise GenerationError(f"The generated code can not be formatted:\n{result.stderr.strip()}")
+            raise GenerationError(f"The generated code cannot be formatted:\n{result.stderr.strip()}")
 
 
 def compile_package(package: Path, name: str) -> None:
-    """Refuse code that Python can not read, which the generator writes from some legal names."""
+    """Refuse code that Python cannot read, which the generator writes from some legal names."""
     for path in sorted(package.rglob("*.py")):
         try:
             compile(path.read_bytes(), path.name, "exec")

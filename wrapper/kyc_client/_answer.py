@@ -41,7 +41,7 @@ _MAX_FIELDS = 20
 _REFUSALS: Mapping[tuple[int, str], tuple[type[LoginError], str]] = {
     (400, "LOGIN_BAD_CREDENTIALS"): (
         BadCredentialsError,
-        "The login or password is wrong, or the user is inactive. Check API_LOGIN and API_PASSWORD.",
+        "The login or password is wrong, or the user inactive. Check API_LOGIN and API_PASSWORD, or their files.",
     ),
     (400, "LOGIN_USER_NOT_VERIFIED"): (
         UserNotVerifiedError,
@@ -49,7 +49,12 @@ _REFUSALS: Mapping[tuple[int, str], tuple[type[LoginError], str]] = {
     ),
 }
 _WRONG_PLACE = "Check that the base URL (API_BASE_URL) is the API's."
-_HINTS: Mapping[int, str] = {404: _WRONG_PLACE, 405: _WRONG_PLACE}
+_HINTS: Mapping[int, str] = {
+    401: "Something in front of the API may ask for credentials of its own; ask the provider.",
+    403: "Something in front of the API may refuse this host or account; ask the provider.",
+    404: _WRONG_PLACE,
+    405: _WRONG_PLACE,
+}
 
 
 class Grant(Masked):
@@ -100,7 +105,7 @@ class Failure:
         """
         if not issubclass(self.kind, LoginError):
             return self.kind(self.message)
-        again = f" (Known from a login just before; the next one is tried in {retry_after:.0f} s.)" if cached else ""
+        again = f" (Known from an earlier login; the next one is tried in {retry_after:.0f} s.)" if cached else ""
         return self.kind(self.message + again, retry_after=retry_after, cached=cached, **self.details)
 
 
@@ -149,7 +154,8 @@ def judge(
     status = answer.status
     secrets = _spellings(credentials)
     if status is None or (status == 200 and answer.lost):
-        return _unavailable(f"could not be completed ({answer.flaw})", answer, wall)
+        where = base_url.netloc.decode("ascii")
+        return _unavailable(f"at {where} could not be completed ({answer.flaw})", answer, wall)
     if status == 200:
         return _judge_token(answer, parsed, secrets)
     if status in {408, 429} or status >= 500:
@@ -228,18 +234,17 @@ def _redirect(answer: Answer, base_url: httpx.URL, secrets: Iterable[str]) -> st
 
 
 def _unavailable(what: str, answer: Answer, wall: float) -> Failure:
-    return Failure(
-        LoginUnavailableError,
-        f"The login {what}. Try again later; should it last, check the base URL, the network and the API's status.",
-        {"status_code": answer.status},
-        _retry_after(answer.headers, wall),
-    )
+    hint = "Try again later; should it last, check the base URL, the network and the API's status."
+    if "SSL" in (answer.flaw or ""):
+        hint = "Check the scheme and port of the base URL, and the certificates (verify= or SSL_CERT_FILE)."
+    details = {"status_code": answer.status}
+    return Failure(LoginUnavailableError, f"The login {what}. {hint}", details, _retry_after(answer.headers, wall))
 
 
 def _unusable(status: int, why: str) -> Failure:
     return Failure(
         LoginResponseError,
-        f"The answer to the login ({status}) can not be used: {why}. "
+        f"The answer to the login ({status}) cannot be used: {why}. "
         "Check that the base URL (API_BASE_URL) is the API's and that no proxy or portal answers in its place.",
         {"status_code": status},
     )

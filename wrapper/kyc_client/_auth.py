@@ -39,7 +39,9 @@ class LoginAuth(httpx.Auth):
     A request gets the token if it goes to the origin (scheme, host and port) of the base URL and has no
     `Authorization` header of the caller's; any other request is left alone. On a 401 it is sent once more, with the
     current token or after one login, if its body can be sent again unchanged: no body, bytes, text, JSON, a form, or
-    multipart of bytes and seekable files. When logins are tried, shared and not tried: see the table in the README.
+    multipart of bytes and seekable files. There is one login at a time, for all who wait, with its outcome for all:
+    success or failure. The token is renewed in the background in the last fifth of its life, and credentials that were
+    refused are not tried again for a while.
 
     Args:
         base_url: the API's address, `https://<kyc_domain>`; None reads `API_BASE_URL`.
@@ -49,12 +51,12 @@ class LoginAuth(httpx.Auth):
         timeout: seconds, or an `httpx.Timeout`, for each connect, read and write of a login. A login as a whole ends
             after 20 s.
         allow_insecure_http: accept `http://` to a host other than this machine itself.
-        **connection_args: httpx's arguments for how a connection is made, for the login's: `verify`, `cert`, `proxy`,
-            `trust_env`, `transport`, `mounts`. A transport is used and never closed; one that is async only carries
-            the login on the event loop of the task that asks.
+        **connection_args: httpx's connection arguments, used for the login: `verify`, `cert`, `proxy`, `trust_env`,
+            `transport`, `mounts`. A transport is used and never closed; an async-only one carries the login on the
+            event loop of the task that asks.
 
     Raises:
-        ConfigurationError: the base URL is missing or not fit to receive a password, or a certificate can not be
+        ConfigurationError: the base URL is missing or not fit to receive a password, or a certificate cannot be
             loaded.
         TypeError: an argument that httpx does not know, or that is not about connections.
     """
@@ -77,7 +79,7 @@ class LoginAuth(httpx.Auth):
             known = ", ".join(sorted(CONNECTION_ARGUMENTS))
             raise TypeError(f"LoginAuth() takes no {', '.join(unknown)}; of httpx's arguments it takes {known}.")
         values, missing = read_environment(os.environ, *(() if base_url is not None else (BASE_URL,)))
-        text = values.pop(BASE_URL, "") if base_url is None else base_url
+        text = values.pop(BASE_URL, None) if base_url is None else base_url
         url, unfit = parse_base_url(text, allow_insecure_http=allow_insecure_http)
         connection_args.setdefault("trust_env", uses_proxies(url))
         verify, broken = shared_context(
@@ -85,8 +87,8 @@ class LoginAuth(httpx.Auth):
             cert=connection_args.pop("cert", None),
             trust_env=connection_args["trust_env"],
         )
-        problem = missing or unfit or broken
-        if problem is not None:
+        problem = "\n".join(filter(None, (missing, unfit, broken)))
+        if problem:
             del (
                 base_url,
                 text,
@@ -237,7 +239,7 @@ def _can_be_sent_again(request: httpx.Request) -> bool:
     """Whether a second sending would send the same body.
 
     Measured on httpx 0.28: a generator is consumed, an open file as `content=` is at its end, and multipart silently
-    leaves out a file that can not be rewound. Multipart's class is private, so it is known by its `fields`.
+    leaves out a file that cannot be rewound. Multipart's class is private, so it is known by its `fields`.
     """
     stream = request.stream
     if isinstance(stream, httpx.ByteStream):

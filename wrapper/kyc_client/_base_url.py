@@ -11,23 +11,25 @@ _LAST_PORT = 65535
 _GOOD = "A good one looks like https://kyc.example.com or, with a path in front of the API, https://example.com/kyc"
 
 
-def parse_base_url(text: str | httpx.URL, *, allow_insecure_http: bool) -> tuple[httpx.URL, str | None]:
+def parse_base_url(text: str | httpx.URL | None, *, allow_insecure_http: bool) -> tuple[httpx.URL, str | None]:
     """Check a base URL.
 
     It does not raise: the caller has to forget the text first, whose commonest mistake after a missing scheme is a
     password in it. The message repeats no more of it than the host.
 
     Args:
-        text: scheme, host, optionally port and path; nothing else.
+        text: scheme, host, optionally port and path; nothing else. None if there is none, which is not said again.
         allow_insecure_http: accept `http://` to hosts other than this machine's own.
 
     Returns:
         The URL, and what is wrong with it, as the message of an error; None if nothing is.
     """
+    if text is None:
+        return httpx.URL(), None
     url, problem = _parse(str(text))
     if not problem and url.scheme == "http" and not (allow_insecure_http or is_on_this_machine(url)):
         problem = (
-            f"is http://, which would send the password in clear to {url.host}; "
+            f"is http://, which would send the password in the clear to {url.host}; "
             "use https:// (allow_insecure_http=True is for test networks)"
         )
     if problem:
@@ -39,7 +41,7 @@ def _parse(text: str) -> tuple[httpx.URL, str]:
     """The URL, and what is wrong with it apart from being insecure ("" if nothing is)."""
     # httpx would quote a space into the host, and read a backslash as part of it.
     if re.search(r"[\s\\]", text):
-        return httpx.URL(), "holds white space or a backslash"
+        return httpx.URL(), "holds white space or a backslash; remove it"
     try:
         url = httpx.URL(text)
         host = url.host  # Decodes international names, and fails on some that have passed so far.
@@ -48,9 +50,9 @@ def _parse(text: str) -> tuple[httpx.URL, str]:
     problems = (
         (url.scheme not in {"https", "http"}, "must start with https://"),
         (not host or "%" in host, "names no host"),
-        ((url.port or 0) > _LAST_PORT, "names a port that there is not"),
+        ((url.port or 0) > _LAST_PORT, "has a port above 65535"),
         (bool(url.userinfo), "holds a user or password; give them as API_LOGIN and API_PASSWORD"),
-        ("?" in text or "#" in text, "has a query or a fragment; leave out all from the ? or # on"),
+        ("?" in text or "#" in text, "has a query or a fragment; leave out everything from the ? or # on"),
     )
     return url, next((problem for applies, problem in problems if applies), "")
 

@@ -86,7 +86,7 @@ def _add_sandbox(add_command: Callable[..., argparse.ArgumentParser]) -> None:
         "--no-verification",
         dest="require_verification",
         action="store_false",
-        help="let users log in that are not verified",
+        help="let unverified users log in",
     )
     command.set_defaults(run=_sandbox)
 

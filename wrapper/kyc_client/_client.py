@@ -47,8 +47,8 @@ def connect(
     Args:
         base_url: the API's address, `https://<kyc_domain>`; None reads `API_BASE_URL`.
         credentials: as for `LoginAuth`; None reads the environment.
-        timeout: seconds, or an `httpx.Timeout`, for each connect, read and write of a call. None waits for ever, which
-            is why it is not the default. 30 s (10 s to connect) by default.
+        timeout: seconds, or an `httpx.Timeout`, for each connect, read and write of a call; by default 30 s (10 s to
+            connect). None waits for ever.
         allow_insecure_http: accept `http://` to a host other than this machine itself.
         raise_on_unexpected_status: raise `kyc_openapi.errors.UnexpectedStatus` for a status that the API does not
             document, rather than return None.
@@ -63,14 +63,14 @@ def connect(
     _check_arguments(httpx_args)
     given = {BASE_URL: base_url, LOGIN: credentials, PASSWORD: credentials}
     values, missing = read_environment(os.environ, *(name for name, value in given.items() if value is None))
-    text = values.pop(BASE_URL, "") if base_url is None else base_url
+    text = values.pop(BASE_URL, None) if base_url is None else base_url
     url, unfit = parse_base_url(text, allow_insecure_http=allow_insecure_http)
     httpx_args.setdefault("trust_env", uses_proxies(url))
     verify, broken = shared_context(
         verify=httpx_args.pop("verify", True), cert=httpx_args.pop("cert", None), trust_env=httpx_args["trust_env"]
     )
-    problem = missing or unfit or broken
-    if problem is not None:
+    problem = "\n".join(filter(None, (missing, unfit, broken)))
+    if problem:
         # A crash reporter shows the locals of the frames that an error passes.
         del base_url, credentials, given, httpx_args, text, url, values
         raise ConfigurationError(problem)
@@ -106,7 +106,7 @@ def _check_arguments(httpx_args: dict[str, Any]) -> None:
     unknown = sorted(httpx_args.keys() - _known_arguments())
     if unknown:
         raise TypeError(
-            f"connect() takes no {', '.join(unknown)}: httpx's clients do not know it, or connect() sets it."
+            f"connect() takes no {', '.join(unknown)}: only what httpx's clients take, but not auth, which it sets."
         )
 
 

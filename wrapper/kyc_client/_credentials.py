@@ -30,7 +30,7 @@ class Credentials(Masked):
         password: the password, likewise.
 
     Raises:
-        ConfigurationError: one of them is not a string, is empty, or can not be encoded as UTF-8.
+        ConfigurationError: one of them is not a string, is empty, or cannot be encoded as UTF-8.
     """
 
     __slots__ = ("_password", "_username")
@@ -55,27 +55,28 @@ class Credentials(Masked):
         return self._password
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Credentials:
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Credentials:
         """Read `API_LOGIN` and `API_PASSWORD`, or the files that `API_LOGIN_FILE` and `API_PASSWORD_FILE` name.
 
         A single newline at the end of a file is dropped (editors and `echo` put it there); nothing else is changed.
 
         Args:
-            environ: the environment to read; by default that of this process, as it is now.
+            environ: the environment to read; by default `os.environ`, as it is now. (Were it the default itself,
+                `help()` would print it, passwords included.)
 
         Raises:
             ConfigurationError: a variable is missing, blank, set twice (`X` and `X_FILE`) or unusable. One error names
                 all of them, and none of their values.
         """
-        values, problem = read_environment(environ, LOGIN, PASSWORD)
+        values, problem = read_environment(os.environ if environ is None else environ, LOGIN, PASSWORD)
         if problem is not None:
-            del environ  # As in `__init__`.
+            del environ, values  # As in `__init__`.
             raise ConfigurationError(problem)
         return cls(values[LOGIN], values[PASSWORD])
 
 
 def read_environment(environ: Mapping[str, str], *names: str) -> tuple[dict[str, str], str | None]:
-    """Read variables; or say, in a line for each, which are missing or unusable, and return no value at all.
+    """Read variables, and say, in a line for each, which are missing or unusable (None if all is well).
 
     It does not raise, because its frame holds what it reads.
     """
@@ -88,7 +89,7 @@ def read_environment(environ: Mapping[str, str], *names: str) -> tuple[dict[str,
         else:
             values[name] = value
     if problems:
-        return {}, "\n".join(["The environment is not usable for the KYC API:", *problems])
+        return values, "\n".join(["The environment is not usable for the KYC API:", *problems])
     return values, None
 
 
@@ -100,16 +101,18 @@ def _read_variable(environ: Mapping[str, str], name: str) -> tuple[str, str | No
     value = environ.get(name)
     if path is not None and value is not None:
         return "", f"{name} and {in_file} are both set; unset one of them"
-    if path is None:
-        source, problem = name, None
-    else:
-        source = in_file
+    source, problem = name, None
+    if path is not None:
+        source = f"{in_file} names a file that"
         value, problem = _read_file(path)
-    if problem is None:
-        problem = _unfit(value)
+    problem = problem or _unfit(value)
     if problem is None:
         return value or "", None
-    hint = f" (set it, or set {in_file} to the path of a file that holds it)" if may_be_file and path is None else ""
+    hint = ""
+    if not may_be_file:
+        hint = " (set it to the API's address, https://<kyc_domain>)"
+    elif path is None:
+        hint = f" (set it, or set {in_file} to the path of a file that holds it)"
     return "", f"{source} {problem}{hint}"
 
 
@@ -119,38 +122,37 @@ def _read_file(path: str) -> tuple[str, str | None]:
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - pathlib has no bounded read
             content = file.read(_MAX_SECRET_BYTES + 1)
-    except OSError as error:
-        return "", f"names a file that can not be read ({error.strerror or type(error).__name__})"
-    except ValueError:
-        return "", "is not a path"
-    if len(content) > _MAX_SECRET_BYTES:
-        return "", f"names a file of more than {_MAX_SECRET_BYTES} bytes, which holds no credential"
-    try:
-        text = content.decode()
+        text = content.decode() if len(content) <= _MAX_SECRET_BYTES else ""
     except UnicodeDecodeError:
-        return "", "names a file that is not UTF-8"
+        return "", "is not UTF-8"
+    except OSError as error:
+        return "", f"cannot be read ({error.strerror or type(error).__name__})"
+    except ValueError:
+        return "", "cannot be read (this is not a path)"
+    if len(content) > _MAX_SECRET_BYTES:
+        return "", f"is longer than {_MAX_SECRET_BYTES} bytes, and so holds no credential"
     return text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text, None
 
 
 def _unfit(value: str | None) -> str | None:
-    """Why a value can not be used; None if it can."""
+    """Why a value cannot be used; None if it can."""
     if value is None:
         return "is not set"
     problems = (
         (not value.strip(), "is empty"),
         (not _is_utf8(value), "is not valid UTF-8"),
-        (value.startswith("\ufeff"), "starts with a byte order mark, which is sent as part of it; remove it"),
-        (value.endswith("\n"), "ends with a newline, which is sent as part of it; remove it"),
+        (value.startswith("\ufeff"), "starts with a byte order mark, which would be sent as part of it; remove it"),
+        (value.endswith("\n"), "ends with a newline, which would be sent as part of it; remove it"),
         (any(unicodedata.category(character) == "Cc" for character in value), "holds a control character; remove it"),
     )
     return next((problem for applies, problem in problems if applies), None)
 
 
 def _unusable(name: str, value: object) -> str | None:
-    """Why a value can not even be sent; None if it can."""
+    """Why a value cannot even be sent; None if it can."""
     if not isinstance(value, str) or not value:
         return f"The {name} of Credentials must be a string that is not empty."
-    return None if _is_utf8(value) else f"The {name} of Credentials can not be encoded as UTF-8."
+    return None if _is_utf8(value) else f"The {name} of Credentials cannot be encoded as UTF-8."
 
 
 def _is_utf8(value: str) -> bool:

@@ -6,7 +6,7 @@
     none, expired   wait for the login
     fresh           use it: no lock, no I/O
     soft            use it; the first such request starts a renewal in the background, and nobody waits for it
-                    (but a request whose body can not be sent twice waits, as in the hard phase)
+                    (but a request whose body cannot be sent twice waits, as in the hard phase)
     hard            wait for the login; should it fail, use the token as long as it has not expired
 
 A login runs in a short-lived daemon thread of its own, so it belongs to no caller: nobody's cancellation, time-out or
@@ -32,7 +32,7 @@ After a 401 (`reject`, `cured`):
     a login that began after the 401 that it was to cure (or after the request had come to wait for it), and did not,
     means that the server means it: for 1 s, doubling to 10 s, a 401 is left as it is, and the token stays; a login
     that does cure one ends that
-    a request that can not be sent again will not learn whether a login cures its 401: the same times lie between the
+    a request that cannot be sent again will not learn whether a login cures its 401: the same times lie between the
     tokens that such requests drop
 
 `reset()` forgets all of it. A forked child keeps the token, and no login that was under way in its parent.
@@ -44,6 +44,7 @@ import contextlib
 import contextvars
 import os
 import threading
+import types
 import weakref
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
@@ -61,7 +62,8 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from ._login import LoginEndpoint, RunAsync
+    from ._login import LoginEndpoint
+    from ._loops import RunAsync
 
 DEADLINE = 20.0
 _ATTEMPTS = 3
@@ -358,7 +360,7 @@ class TokenSource:
             self._land(flight, outcome)
 
     def _time_out(self, flight: Flight) -> None:
-        # What hangs in the caller's code (its credentials callable, its transport) can not be ended, only made rare.
+        # What hangs in the caller's code (its credentials callable, its transport) cannot be ended, only made rare.
         hanging = [thread for thread in (*self._hanging, flight.login_thread) if thread and thread.is_alive()]
         pause = _HANGING_SECONDS if len(hanging) > _MAX_HANGING else None
         what = f"The login was not completed within {self._deadline:g} s. Try again later; check the network."
@@ -385,8 +387,11 @@ class TokenSource:
         except Exception as error:  # noqa: BLE001 - the caller's code; its message may hold what it was fetching
             name = type(error).__name__
             return Failure(ConfigurationError, f"The credentials callable raised {name}. Call it by hand to see why.")
+        if isinstance(credentials, types.CoroutineType):
+            credentials.close()  # Python would complain about what was never awaited.
         if not isinstance(credentials, Credentials):
-            return Failure(ConfigurationError, "The credentials callable must return kyc_client.Credentials.")
+            what = "The credentials callable must be a plain function that returns kyc_client.Credentials."
+            return Failure(ConfigurationError, what)
         return credentials
 
     def _attempt(self, flight: Flight, credentials: Credentials) -> Lease | Failure:

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import functools
 import socket
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
@@ -25,16 +24,16 @@ from ._version import __version__
 from .errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
+
     from ._credentials import Credentials
+    from ._loops import RunAsync
     from ._token import Clock
 
 USER_AGENT = f"kyc-client/{__version__}"
 HEADERS = {"User-Agent": USER_AGENT, "Accept": "application/json", "Accept-Encoding": "identity"}
 # A login's answer is under 1 KiB. The cap is on raw bytes, since 97 kB of gzip unpack to 100 MB.
 MAX_ANSWER_BYTES = 64 * 1024
-
-RunAsync: TypeAlias = Callable[[Callable[[], Awaitable[httpx.Response]], float], httpx.Response]
-"""Runs a coroutine function on an event loop from another thread, at most so many seconds."""
 
 
 class LoginEndpoint:
@@ -83,7 +82,7 @@ class LoginEndpoint:
         try:
             http = _LoginClient(answer, base_url=self._base_url, **self._arguments(within, run_async))
         except Exception as error:  # noqa: BLE001 - httpx's complaints about proxies have no common class
-            what = f"The login can not be connected ({type(error).__name__}). Check proxy= and HTTPS_PROXY."
+            what = f"The login cannot be connected ({type(error).__name__}). Check proxy= and HTTPS_PROXY."
             return Failure(ConfigurationError, what)
         parsed: object = None
         with http:

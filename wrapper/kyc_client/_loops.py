@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     import asyncio
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from ._login import RunAsync
+RunAsync: TypeAlias = "Callable[[Callable[[], Awaitable[httpx.Response]], float], httpx.Response]"
+"""Runs a coroutine function on an event loop from another thread, at most so many seconds."""
 
 
 def _trio() -> Any:

@@ -67,6 +67,6 @@ def _new_context(
         why = why or type(error).__name__
         return (
             context,
-            f"The certificates of verify=, cert= or SSL_CERT_FILE can not be loaded ({why}). Check the paths.",
+            f"The certificates of verify=, cert= or SSL_CERT_FILE cannot be loaded ({why}). Check the paths.",
         )
     return context, None

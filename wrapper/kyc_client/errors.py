@@ -95,6 +95,8 @@ class UserNotVerifiedError(LoginError):
 class LoginValidationError(LoginError):
     """422: the API did not accept the form of the login.
 
+    What to do: check that login and password are what the provider handed out; if they are, the API may have changed.
+
     Attributes:
         errors: one `(loc, msg, type)` for each field that was refused; never the value that was submitted.
     """
@@ -107,7 +109,11 @@ class LoginValidationError(LoginError):
 
 
 class LoginRefusedError(LoginError):
-    """The login was answered with another 4xx: the base URL may be wrong, or something in front of the API refuses."""
+    """The login was answered with a 4xx that has no error of its own.
+
+    What to do: for 404 and 405, check the base URL; for others, ask the provider, since something in front of the API
+    may refuse.
+    """
 
 
 class LoginUnavailableError(LoginError):

@@ -86,7 +86,7 @@ class RequestRecord:
         method: The HTTP method.
         path: The path, without the query.
         status: The status code of the answer.
-        who: The user: as named in a login's form, or as the token proved; None if the server can not tell.
+        who: The user: as named in a login's form, or as the token proved; None if the server cannot tell.
         outcome: What the status does not say: which login it was, the code of a refusal, the fields of a 422.
     """
 
@@ -226,7 +226,7 @@ def _listen(port: int) -> socket.socket:
         way_out = "choose another port (0: any free one)."
         if error.errno == errno.EADDRINUSE:
             raise PortInUseError(f"Port {port} on {_HOST} is in use. Stop what listens there, or {way_out}") from error
-        raise SandboxError(f"Can not listen on port {port} of {_HOST} ({error.strerror}): {way_out}") from error
+        raise SandboxError(f"Cannot listen on port {port} of {_HOST} ({error.strerror}): {way_out}") from error
     # Connections inherit it. asyncio would set it on a listener of its own, but does not on this one, and without
     # it each answer takes 40 ms: its body waits for the client's acknowledgement of its head.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -260,7 +260,7 @@ class Sandbox:
 
     Raises (on entering the block):
         PortInUseError: Something listens on the port already.
-        SandboxError: The server did not start in time, or the port can not be had.
+        SandboxError: The server did not start in time, or the port cannot be had.
     """
 
     base_url: str
@@ -342,7 +342,7 @@ class Sandbox:
         self._secret = secrets.token_hex(32)
 
     def set_active(self, username: str, *, active: bool) -> None:
-        """Deactivate an account or activate it again: an inactive one can not log in, and its tokens get 401.
+        """Deactivate an account or activate it again: an inactive one cannot log in, and its tokens get 401.
 
         Raises:
             LookupError: The sandbox has no such user.

@@ -59,6 +59,18 @@ def test_all_that_is_missing_is_named_at_once() -> None:
         assert name in message
 
 
+def test_unfit_base_url_and_missing_credentials_are_named_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody mends one fault to meet the next; and a base URL that is missing is not also called bad."""
+    monkeypatch.setenv("API_BASE_URL", "kyc.example.com")
+    with pytest.raises(kyc_client.ConfigurationError, match="must start with https://") as caught:
+        connect()
+    assert "API_PASSWORD is not set" in str(caught.value)
+    monkeypatch.delenv("API_BASE_URL")
+    with pytest.raises(kyc_client.ConfigurationError) as caught:
+        connect()
+    assert "must start with" not in str(caught.value)
+
+
 def test_only_what_is_needed_is_asked_for(credentials: kyc_client.Credentials) -> None:
     """Given a base URL, only the credentials are missing, and the other way round."""
     with pytest.raises(kyc_client.ConfigurationError) as caught:

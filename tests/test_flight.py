@@ -472,6 +472,17 @@ def test_credentials_callable_must_return_credentials(endpoint: Endpoint, time: 
     assert endpoint.tried == []
 
 
+def test_async_credentials_callable_is_refused_and_leaves_no_coroutine_behind(endpoint: Endpoint, time: Time) -> None:
+    """It runs in a thread without a loop, so it has to be a plain function."""
+
+    async def credentials() -> Credentials:
+        raise AssertionError
+
+    source = TokenSource(endpoint, credentials, time.clock)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="plain function"):
+        take(source)
+
+
 def test_credentials_callable_that_uses_its_own_client_is_told_so(endpoint: Endpoint, time: Time) -> None:
     """A10: it would wait for the login that waits for it."""
     source = TokenSource(endpoint, lambda: take(source) and A, time.clock)

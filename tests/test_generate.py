@@ -242,6 +242,10 @@ ONE = HEAD + f"paths: {{/a: {{get: {{operationId: a, {FINE}}}}}}}\n"
         (ONE + "components: {schemas: {E: {enum: [a, A]}}}", "ValueError: Duplicate key A in enum"),
         (ONE + "components: {schemas: {A: {properties: {to_dict: {type: string}}}}}", "mypy --strict"),
         (
+            ONE + "components: {schemas: {A: {properties: {a: {x-secret: yes}}}}}",
+            "x-secret is true or false, and not 'yes'",
+        ),
+        (
             HEAD + f"paths: {{/a: {{get: {{operationId: a, {FINE}}}, put: {{operationId: a, {FINE}}}}}}}",
             "an operationId that is there twice",
         ),

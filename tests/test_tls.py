@@ -289,6 +289,7 @@ def test_wrong_authority(secure):
     assert isinstance(result, Failure)
     assert result.kind is LoginUnavailableError
     assert "CERTIFICATE_VERIFY_FAILED" in result.message
+    assert "certificates (verify= or SSL_CERT_FILE)" in result.message
     assert secure.exchanges == []
 
 

@@ -71,9 +71,7 @@ def is_secret(spec: dict[str, Any], schema: Any, seen: frozenset[str] = frozense
         return False
     mark = schema.get("x-secret", False)
     if not isinstance(mark, bool):
-        raise GenerationError(
-            f"x-secret is true or false, and not {mark!r}: what YAML does not know as true stays in sight."
-        )
+        raise GenerationError(f"x-secret is true or false, and not {mark!r}, which YAML takes for a text")
     if mark or schema.get("format") == "password":
         return True
     parts = [schema.get("items"), schema.get("additionalProperties")]

@@ -100,13 +100,17 @@ def build(spec_path: Path, package: Path) -> None:
     """Write the complete package into the folder `package`, which is not there yet."""
     name = spec_path.name
     spec = read_spec(spec_path)
+    try:
+        shapes = secrets_by_shape(spec)
+    except GenerationError as error:
+        raise GenerationError(f"{name}: {error}") from error
     public = write_out_security(spec)
     call_generator(spec, package, name)
     compile_package(package, name)
     for edit in EDITS:
         edit.apply(package)
     edit_operations(package, len(list(operations(spec))), public)
-    mask_models(package, secrets_by_shape(spec))
+    mask_models(package, shapes)
     for path in package.rglob("*.py"):
         path.write_text(HEADER.format(name) + path.read_text("utf-8"), "utf-8")
     (package / "py.typed").touch()

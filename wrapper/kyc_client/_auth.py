@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator, Callable, Generator
-from typing import Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import httpx
 
@@ -16,6 +16,9 @@ from ._loops import runner_of_this_task
 from ._tls import shared_context
 from ._token import Clock, Lease, Token
 from .errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import ssl
 
 CredentialsSource: TypeAlias = Credentials | Callable[[], Credentials] | None
 
@@ -78,23 +81,9 @@ class LoginAuth(httpx.Auth):
         if unknown:
             known = ", ".join(sorted(CONNECTION_ARGUMENTS))
             raise TypeError(f"LoginAuth() takes no {', '.join(unknown)}; of httpx's arguments it takes {known}.")
-        values, missing = read_environment(os.environ, *(() if base_url is not None else (BASE_URL,)))
-        text = values.pop(BASE_URL, None) if base_url is None else base_url
-        url, unfit = parse_base_url(text, allow_insecure_http=allow_insecure_http)
-        connection_args.setdefault("trust_env", uses_proxies(url))
-        verify, broken = shared_context(
-            verify=connection_args.pop("verify", True),
-            cert=connection_args.pop("cert", None),
-            trust_env=connection_args["trust_env"],
-        )
-        problem = "\n".join(filter(None, (missing, unfit, broken)))
+        url, verify, problem = settle(base_url, connection_args, allow_insecure_http=allow_insecure_http)
         if problem:
-            del (
-                base_url,
-                text,
-                url,
-                connection_args,
-            )  # A crash reporter shows the locals of the frames that an error passes.
+            del base_url, url, connection_args  # A crash reporter shows the locals of the frames that an error passes.
             raise ConfigurationError(problem)
         clock = Clock()
         endpoint = LoginEndpoint(url, as_timeout(timeout), {**connection_args, "verify": verify}, clock)
@@ -209,6 +198,35 @@ class LoginAuth(httpx.Auth):
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError("A LoginAuth is not pickled, because it holds a token and a lock: make one in each process.")
+
+
+def settle(
+    base_url: str | httpx.URL | None,
+    arguments: dict[str, Any],
+    *,
+    allow_insecure_http: bool,
+    also_needed: tuple[str, ...] = (),
+) -> tuple[httpx.URL, ssl.SSLContext, str]:
+    """Settle where to connect, and how.
+
+    Args:
+        base_url: None reads the environment.
+        arguments: httpx's. `verify` and `cert` are taken out of them, being one context; `trust_env` is put in.
+        allow_insecure_http: as for `LoginAuth`.
+        also_needed: further variables that have to be there.
+
+    Returns:
+        The base URL, the TLS context, and all that is wrong with the settings, as the message of an error ("" if
+        nothing is). It does not raise, because its frame holds them.
+    """
+    needed = (BASE_URL, *also_needed) if base_url is None else also_needed
+    values, missing = read_environment(os.environ, *needed)
+    text = values.get(BASE_URL) if base_url is None else base_url
+    url, unfit = parse_base_url(text, allow_insecure_http=allow_insecure_http)
+    trust_env = arguments.setdefault("trust_env", uses_proxies(url))
+    verify, cert = arguments.pop("verify", True), arguments.pop("cert", None)
+    context, broken = shared_context(verify=verify, cert=cert, trust_env=trust_env)
+    return url, context, "\n".join(filter(None, (missing, unfit, broken)))
 
 
 def as_timeout(timeout: float | httpx.Timeout | None) -> httpx.Timeout:

@@ -14,12 +14,10 @@ import httpx
 
 from kyc_openapi import AuthenticatedClient
 
-from ._auth import CONNECTION_ARGUMENTS, DEFAULT_TIMEOUT, CredentialsSource, LoginAuth, as_timeout
-from ._base_url import parse_base_url, uses_proxies
-from ._credentials import BASE_URL, LOGIN, PASSWORD, read_environment
+from ._auth import CONNECTION_ARGUMENTS, DEFAULT_TIMEOUT, CredentialsSource, LoginAuth, as_timeout, settle
+from ._credentials import LOGIN, PASSWORD
 from ._login import USER_AGENT
 from ._loops import current_loop
-from ._tls import shared_context
 from .errors import ConfigurationError
 
 
@@ -61,18 +59,13 @@ def connect(
         TypeError: an argument that httpx does not know, or `auth`, which is this function's own.
     """
     _check_arguments(httpx_args)
-    given = {BASE_URL: base_url, LOGIN: credentials, PASSWORD: credentials}
-    values, missing = read_environment(os.environ, *(name for name, value in given.items() if value is None))
-    text = values.pop(BASE_URL, None) if base_url is None else base_url
-    url, unfit = parse_base_url(text, allow_insecure_http=allow_insecure_http)
-    httpx_args.setdefault("trust_env", uses_proxies(url))
-    verify, broken = shared_context(
-        verify=httpx_args.pop("verify", True), cert=httpx_args.pop("cert", None), trust_env=httpx_args["trust_env"]
+    also_needed = (LOGIN, PASSWORD) if credentials is None else ()
+    url, verify, problem = settle(
+        base_url, httpx_args, allow_insecure_http=allow_insecure_http, also_needed=also_needed
     )
-    problem = "\n".join(filter(None, (missing, unfit, broken)))
     if problem:
         # A crash reporter shows the locals of the frames that an error passes.
-        del base_url, credentials, given, httpx_args, text, url, values
+        del base_url, credentials, httpx_args, url
         raise ConfigurationError(problem)
     connection = {name: httpx_args[name] for name in CONNECTION_ARGUMENTS & httpx_args.keys()}
     auth = LoginAuth(

@@ -397,12 +397,11 @@ class TokenSource:
     def _attempt(self, flight: Flight, credentials: Credentials) -> Lease | Failure:
         """Try up to three times, with pauses, as long as the failure is one that may pass and the deadline allows."""
         clock = self._clock
-        deadline = clock.monotonic() + self._deadline
         for attempt in range(1, _ATTEMPTS + 1):
             monotonic, wall = clock.monotonic(), clock.wall()
             result = self._endpoint.attempt(
                 credentials,
-                within=max(deadline - monotonic, 0.001),
+                within=max(flight.deadline - monotonic, 0.001),
                 run_async=flight.run_async,
                 opened=flight.opened,
             )
@@ -413,7 +412,7 @@ class TokenSource:
                 return result
             pause = clock.random() * min(_BACKOFF_LIMIT, _BACKOFF_SECONDS * 2 ** (attempt - 1))
             pause = max(pause, result.retry_after or 0.0)
-            if clock.monotonic() + pause >= deadline or clock.pause(flight.ended, pause):
+            if clock.monotonic() + pause >= flight.deadline or clock.pause(flight.ended, pause):
                 return result
         raise AssertionError  # pragma: no cover - the last attempt returns
 

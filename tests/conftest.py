@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 VARIABLES = ("API_BASE_URL", "API_LOGIN", "API_LOGIN_FILE", "API_PASSWORD", "API_PASSWORD_FILE")
 # Longer than any test takes; a test that hangs ends the run with the stacks of all threads instead of blocking it.
 WATCHDOG_SECONDS = 120
+_STDERR = pytest.StashKey[int]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -28,10 +30,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--record", action="store_true", help="record the cassettes anew from the sandbox")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the real stderr, which is not captured yet: what the watchdog says must not be lost with the process."""
+    config.stash[_STDERR] = os.dup(2)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Give it back."""
+    os.close(config.stash[_STDERR])
+
+
 @pytest.fixture(autouse=True)
-def _watchdog() -> Iterator[None]:
+def _watchdog(request: pytest.FixtureRequest) -> Iterator[None]:
     """No test hangs for ever."""
-    faulthandler.dump_traceback_later(WATCHDOG_SECONDS, exit=True)
+    faulthandler.dump_traceback_later(WATCHDOG_SECONDS, exit=True, file=request.config.stash[_STDERR])
     yield
     faulthandler.cancel_dump_traceback_later()
 

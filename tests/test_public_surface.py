@@ -103,10 +103,11 @@ def test_all_else_in_the_package_is_private_or_a_module() -> None:
 
 
 def test_modules_are_private_or_known() -> None:
-    """A module without an underscore is public: the errors, and the sandbox."""
+    """A module without an underscore is public: the errors, the events, and the sandbox."""
     folder = Path(kyc_client.__file__).parent
     assert {path.stem for path in folder.iterdir() if path.suffix == ".py" and path.stem[0] != "_"} == {
         "errors",
+        "events",
         "sandbox",
     }
 
@@ -176,6 +177,7 @@ def test_signature_of_connect() -> None:
         ("timeout", KEYWORD, TIMEOUT),
         ("allow_insecure_http", KEYWORD, False),
         ("raise_on_unexpected_status", KEYWORD, True),
+        ("on_event", KEYWORD, None),
         ("httpx_args", REST, inspect.Parameter.empty),
     ]
     assert inspect.signature(connect, eval_str=True).return_annotation is AuthenticatedClient
@@ -189,6 +191,7 @@ def test_signature_of_login_auth() -> None:
         ("credentials", KEYWORD, None),
         ("timeout", KEYWORD, TIMEOUT),
         ("allow_insecure_http", KEYWORD, False),
+        ("on_event", KEYWORD, None),
         ("connection_args", REST, inspect.Parameter.empty),
     ]
 

@@ -13,6 +13,7 @@ from ._credentials import BASE_URL, Credentials, read_environment
 from ._flight import TokenSource, wait_async, wait_sync
 from ._login import LoginEndpoint
 from ._loops import runner_of_this_task
+from ._reporter import OnEvent, Reporter
 from ._tls import shared_context
 from ._token import Clock, Lease, Token
 from .errors import ConfigurationError
@@ -54,6 +55,7 @@ class LoginAuth(httpx.Auth):
         timeout: seconds, or an `httpx.Timeout`, for each connect, read and write of a login. A login as a whole ends
             after 20 s.
         allow_insecure_http: accept `http://` to a host other than this machine itself.
+        on_event: a function that is called with each `kyc_client.events.Event`, for metrics.
         **connection_args: httpx's connection arguments, used for the login: `verify`, `cert`, `proxy`, `trust_env`,
             `transport`, `mounts`. A transport is used and never closed; an async-only one carries the login on the
             event loop of the task that asks.
@@ -75,6 +77,7 @@ class LoginAuth(httpx.Auth):
         credentials: CredentialsSource = None,
         timeout: float | httpx.Timeout | None = DEFAULT_TIMEOUT,
         allow_insecure_http: bool = False,
+        on_event: OnEvent | None = None,
         **connection_args: Any,
     ) -> None:
         unknown = sorted(connection_args.keys() - CONNECTION_ARGUMENTS)
@@ -87,7 +90,8 @@ class LoginAuth(httpx.Auth):
             raise ConfigurationError(problem)
         clock = Clock()
         endpoint = LoginEndpoint(url, as_timeout(timeout), {**connection_args, "verify": verify}, clock)
-        self._source = TokenSource(endpoint, _asking(credentials), clock)
+        reporter = Reporter(str(url).rstrip("/"), on_event)
+        self._source = TokenSource(endpoint, _asking(credentials), clock, reporter=reporter)
         self._base_url = url
         self._scheme, self._host, self._port = url.scheme, url.raw_host, url.port
 

@@ -18,16 +18,18 @@ from ._auth import CONNECTION_ARGUMENTS, DEFAULT_TIMEOUT, CredentialsSource, Log
 from ._credentials import LOGIN, PASSWORD
 from ._login import USER_AGENT
 from ._loops import current_loop
+from ._reporter import OnEvent  # noqa: TC001 - for those who evaluate the annotations
 from .errors import ConfigurationError
 
 
-def connect(
+def connect(  # noqa: PLR0913 - each is optional, and given by name
     base_url: str | httpx.URL | None = None,
     *,
     credentials: CredentialsSource = None,
     timeout: float | httpx.Timeout | None = DEFAULT_TIMEOUT,
     allow_insecure_http: bool = False,
     raise_on_unexpected_status: bool = True,
+    on_event: OnEvent | None = None,
     **httpx_args: Any,
 ) -> AuthenticatedClient:
     """A client for every generated operation, which logs in by itself.
@@ -50,6 +52,7 @@ def connect(
         allow_insecure_http: accept `http://` to a host other than this machine itself.
         raise_on_unexpected_status: raise `kyc_openapi.errors.UnexpectedStatus` for a status that the API does not
             document, rather than return None.
+        on_event: as for `LoginAuth`.
         **httpx_args: further arguments of `httpx.Client` and `httpx.AsyncClient`. Those that decide how a connection
             is made (`transport`, `verify`, `cert`, `proxy`, `trust_env`, `mounts`) hold for the login too.
 
@@ -73,6 +76,7 @@ def connect(
         credentials=credentials,
         timeout=timeout,
         allow_insecure_http=allow_insecure_http,
+        on_event=on_event,
         verify=verify,
         **connection,
     )

@@ -53,6 +53,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from ._answer import Failure, Grant
 from ._credentials import Credentials
 from ._loops import run_on_private_loop, wait_for
+from ._reporter import Reporter
 from ._token import Clock, Lease, Phase
 from .errors import (
     ConfigurationError,
@@ -64,6 +65,7 @@ from .errors import (
 if TYPE_CHECKING:
     from ._login import LoginEndpoint
     from ._loops import RunAsync
+    from .events import Reason
 
 DEADLINE = 20.0
 _ATTEMPTS = 3
@@ -124,9 +126,12 @@ class _Setback:
 class Flight:
     """One login under way."""
 
-    def __init__(self, epoch: int, deadline: float, run_async: RunAsync | None = None) -> None:
+    def __init__(
+        self, epoch: int, deadline: float, run_async: RunAsync | None = None, *, reason: Reason = "cold"
+    ) -> None:
         self.epoch = epoch
         self.deadline = deadline
+        self.reason: Reason = reason
         self.run_async = run_async or run_on_private_loop
         # The thread whose event loop carries this login: a sync call there blocks the loop, so it must not wait.
         self.loop_thread = threading.get_ident() if run_async else None
@@ -166,6 +171,7 @@ class TokenSource:
         credentials: asked for the credentials at each login, in the login's thread.
         clock: time and chance.
         deadline: seconds that a login may take in all, its attempts and the pauses between them.
+        reporter: is told what happens; never under the lock, and only after those who wait for it have been woken.
     """
 
     def __init__(
@@ -174,18 +180,21 @@ class TokenSource:
         credentials: Callable[[], Credentials],
         clock: Clock | None = None,
         deadline: float = DEADLINE,
+        reporter: Reporter | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._credentials = credentials
         self._clock = clock = clock or Clock()
         self._monotonic, self._wall = clock.monotonic, clock.wall
         self._deadline = deadline
+        self._reporter = reporter or Reporter()
         # Guards all that follows. Held for assignments only: never over I/O, a wait, an await or a yield. Re-entrant,
         # since a signal handler or a finalizer may make a call in the middle of them.
         self._lock = threading.RLock()
         self._lease: Lease | None = None
         self._flight: Flight | None = None
         self._epoch = 0
+        self._rejected = False
         self._hanging: list[threading.Thread] = []
         self._forget_failures()
         _sources.add(self)
@@ -254,7 +263,8 @@ class TokenSource:
             if lease is None and self._flight is None and now < self._cooldown.until and self._cooldown_failure:
                 return _Setback(self._cooldown_failure, self._cooldown.until, cached=True)
             is_new = self._flight is None
-            flight = self._flight = self._flight or Flight(self._epoch, now + self._deadline, run_async)
+            reason: Reason = "rejected" if self._rejected else "cold" if self._lease is None else "renewal"
+            flight = self._flight = self._flight or Flight(self._epoch, now + self._deadline, run_async, reason=reason)
         if is_new:
             self._launch(flight)
         if lease is not None and not patient and self._phase(lease) is Phase.SOFT:
@@ -266,7 +276,7 @@ class TokenSource:
             )
         if runner is None and flight.loop_thread == threading.get_ident():
             # A login apart from the others': this call blocks the loop that theirs needs.
-            flight = Flight(flight.epoch, now + self._deadline)
+            flight = Flight(flight.epoch, now + self._deadline, reason=flight.reason)
             self._launch(flight)
         return flight
 
@@ -291,6 +301,7 @@ class TokenSource:
             since: when the request came to wait for a token. If the login began later, it was made for this request.
             repeatable: whether the request can be sent again, so that it will be known whether the login helps.
         """
+        dropped = False
         with self._lock:
             now = self._clock.monotonic()
             if lease.began >= since and self._phase(lease) is not Phase.EXPIRED:
@@ -302,9 +313,12 @@ class TokenSource:
                 if now < self._standoff.until or (not repeatable and now < self._unproven.until):
                     return False
                 self._lease = None
+                self._rejected = dropped = True
                 if not repeatable:
                     self._unproven.extend(now)
-            return repeatable
+        if dropped:
+            self._reporter.token_rejected()
+        return repeatable
 
     def cured(self) -> None:
         """Take note that a login has cured the 401 that it was made for."""
@@ -317,6 +331,7 @@ class TokenSource:
         with self._lock:
             self._epoch += 1
             self._lease = None
+            self._rejected = False
             self._forget_failures()
 
     def after_fork(self) -> None:
@@ -357,7 +372,8 @@ class TokenSource:
             outcome = Failure(LoginUnavailableError, what)
         finally:
             watch.cancel()
-            self._land(flight, outcome)
+            if self._land(flight, outcome):
+                self._report(flight)
 
     def _time_out(self, flight: Flight) -> None:
         # What hangs in the caller's code (its credentials callable, its transport) cannot be ended, only made rare.
@@ -367,6 +383,7 @@ class TokenSource:
         if self._land(flight, Failure(LoginUnavailableError, what, retry_after=pause)):
             self._hanging = hanging
             flight.close()
+            self._report(flight)
 
     def _log_in(self, flight: Flight) -> Lease | Failure | _Setback:
         credentials = self._ask_for_credentials()
@@ -397,6 +414,7 @@ class TokenSource:
     def _attempt(self, flight: Flight, credentials: Credentials) -> Lease | Failure:
         """Try up to three times, with pauses, as long as the failure is one that may pass and the deadline allows."""
         clock = self._clock
+        self._reporter.login_started(flight.reason)
         for attempt in range(1, _ATTEMPTS + 1):
             monotonic, wall = clock.monotonic(), clock.wall()
             result = self._endpoint.attempt(
@@ -436,8 +454,18 @@ class TokenSource:
         flight.future.set_result(lands)
         return True
 
+    def _report(self, flight: Flight) -> None:
+        now = self._clock.monotonic()
+        seconds = now - (flight.deadline - self._deadline)
+        outcome = flight.future.result()
+        if isinstance(outcome, Lease):
+            self._reporter.login_succeeded(flight.reason, seconds, outcome.token.expires_at)
+        elif not outcome.cached:
+            self._reporter.login_failed(flight.reason, seconds, outcome.failure, max(0.0, outcome.until - now))
+
     def _install(self, lease: Lease, credentials: Credentials | None) -> None:
         self._lease = lease
+        self._rejected = False
         self._renew_after = _NEVER
         self._cooldown.end()
         self._refusals = {refused: memory for refused, memory in self._refusals.items() if refused != credentials}

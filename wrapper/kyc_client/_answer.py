@@ -237,6 +237,8 @@ def _unavailable(what: str, answer: Answer, wall: float) -> Failure:
     hint = "Try again later; should it last, check the base URL, the network and the API's status."
     if "SSL" in (answer.flaw or ""):
         hint = "Check the scheme and port of the base URL, and the certificates (verify= or SSL_CERT_FILE)."
+    if answer.flaw == "ProxyError":
+        hint = "Check the proxy (proxy= or HTTPS_PROXY), and the user and password in its URL."
     details = {"status_code": answer.status}
     return Failure(LoginUnavailableError, f"The login {what}. {hint}", details, _retry_after(answer.headers, wall))
 

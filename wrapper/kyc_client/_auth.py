@@ -80,10 +80,13 @@ class LoginAuth(httpx.Auth):
         on_event: OnEvent | None = None,
         **connection_args: Any,
     ) -> None:
-        unknown = sorted(connection_args.keys() - CONNECTION_ARGUMENTS)
-        if unknown:
+        misuse = misuse_of(credentials)
+        if unknown := ", ".join(sorted(connection_args.keys() - CONNECTION_ARGUMENTS)):
             known = ", ".join(sorted(CONNECTION_ARGUMENTS))
-            raise TypeError(f"LoginAuth() takes no {', '.join(unknown)}; of httpx's arguments it takes {known}.")
+            misuse = f"LoginAuth() takes no {unknown}; of httpx's arguments it takes {known}."
+        if misuse:
+            del base_url, credentials, connection_args  # As below.
+            raise TypeError(misuse)
         url, verify, problem = settle(base_url, connection_args, allow_insecure_http=allow_insecure_http)
         if problem:
             del base_url, url, connection_args  # A crash reporter shows the locals of the frames that an error passes.
@@ -215,7 +218,8 @@ def settle(
 
     Args:
         base_url: None reads the environment.
-        arguments: httpx's. `verify` and `cert` are taken out of them, being one context; `trust_env` is put in.
+        arguments: httpx's. `verify` and `cert` are taken out of them, being one context; `trust_env` is put in, and
+            `proxy` becomes an `httpx.Proxy`, whose `repr` shows no password.
         allow_insecure_http: as for `LoginAuth`.
         also_needed: further variables that have to be there.
 
@@ -230,7 +234,13 @@ def settle(
     trust_env = arguments.setdefault("trust_env", uses_proxies(url))
     verify, cert = arguments.pop("verify", True), arguments.pop("cert", None)
     context, broken = shared_context(verify=verify, cert=cert, trust_env=trust_env)
-    return url, context, "\n".join(filter(None, (missing, unfit, broken)))
+    unusable = None
+    if isinstance(arguments.get("proxy"), str | httpx.URL):
+        try:
+            arguments["proxy"] = httpx.Proxy(arguments["proxy"])
+        except (httpx.InvalidURL, ValueError):
+            unusable = "The proxy= cannot be used. A good one looks like http://proxy.example.com:3128."
+    return url, context, "\n".join(filter(None, (missing, unfit, broken, unusable)))
 
 
 def as_timeout(timeout: float | httpx.Timeout | None) -> httpx.Timeout:
@@ -241,14 +251,21 @@ def as_timeout(timeout: float | httpx.Timeout | None) -> httpx.Timeout:
     return result
 
 
+def misuse_of(credentials: object) -> str | None:
+    """Why this is nothing to log in with, as the message of a `TypeError`; None if it is something.
+
+    It does not raise, because somebody may have given the password itself.
+    """
+    good = isinstance(credentials, Credentials) or (callable(credentials) and not isinstance(credentials, type))
+    if good or credentials is None:
+        return None
+    return "credentials= takes kyc_client.Credentials, or a callable without arguments that returns them."
+
+
 def _asking(credentials: CredentialsSource) -> Callable[[], Credentials]:
     if credentials is None:
         return Credentials.from_env
-    if isinstance(credentials, Credentials):
-        return lambda: credentials
-    if callable(credentials) and not isinstance(credentials, type):
-        return credentials
-    raise TypeError("credentials= takes kyc_client.Credentials, or a callable without arguments that returns them.")
+    return (lambda: credentials) if isinstance(credentials, Credentials) else credentials
 
 
 def _stamp(request: httpx.Request, lease: Lease) -> httpx.Request:

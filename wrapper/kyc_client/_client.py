@@ -14,7 +14,7 @@ import httpx
 
 from kyc_openapi import AuthenticatedClient
 
-from ._auth import CONNECTION_ARGUMENTS, DEFAULT_TIMEOUT, CredentialsSource, LoginAuth, as_timeout, settle
+from ._auth import CONNECTION_ARGUMENTS, DEFAULT_TIMEOUT, CredentialsSource, LoginAuth, as_timeout, misuse_of, settle
 from ._credentials import LOGIN, PASSWORD
 from ._login import USER_AGENT
 from ._loops import current_loop
@@ -61,7 +61,13 @@ def connect(  # noqa: PLR0913 - each is optional, and given by name
             password.
         TypeError: an argument that httpx does not know, or `auth`, which is this function's own.
     """
-    _check_arguments(httpx_args)
+    misuse = misuse_of(credentials)
+    # httpx would complain about these only at the first call.
+    if unknown := ", ".join(sorted(httpx_args.keys() - _known_arguments())):
+        misuse = f"connect() takes no {unknown}: only what httpx's clients take, but not auth, which it sets."
+    if misuse:
+        del base_url, credentials, httpx_args  # As below.
+        raise TypeError(misuse)
     also_needed = (LOGIN, PASSWORD) if credentials is None else ()
     url, verify, problem = settle(
         base_url, httpx_args, allow_insecure_http=allow_insecure_http, also_needed=also_needed
@@ -96,15 +102,6 @@ def connect(  # noqa: PLR0913 - each is optional, and given by name
         raise_on_unexpected_status=raise_on_unexpected_status,
         httpx_args={**httpx_args, "auth": auth},
     )
-
-
-def _check_arguments(httpx_args: dict[str, Any]) -> None:
-    """Complain now about what httpx would complain about only at the first call."""
-    unknown = sorted(httpx_args.keys() - _known_arguments())
-    if unknown:
-        raise TypeError(
-            f"connect() takes no {', '.join(unknown)}: only what httpx's clients take, but not auth, which it sets."
-        )
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import gc
 import pickle
 import ssl
@@ -122,7 +123,7 @@ def test_same_settings(files, settings):
 
 
 def test_different_settings(files):
-    """Different settings never share one, or one client's certificate would vouch for another."""
+    """D9: different settings never share one, or one client's certificate would vouch for another."""
     contexts = [shared_context(**settings(files)) for settings in SETTINGS.values()]
     assert len({id(context) for context in contexts}) == len(SETTINGS)
 
@@ -144,7 +145,7 @@ def test_environment(files, monkeypatch):
 
 
 def test_verification():
-    """Certificates and host names are checked by default, and not with `verify=False`, as httpx has it."""
+    """D9: certificates and host names are checked by default, and not with `verify=False`, as httpx has it."""
     strict, lax = shared_context(), shared_context(verify=False)
     assert (strict.verify_mode, strict.check_hostname) == (ssl.CERT_REQUIRED, True)
     assert (lax.verify_mode, lax.check_hostname) == (ssl.CERT_NONE, False)
@@ -261,20 +262,76 @@ def test_broken_from_outside(files, make):
 
 
 def test_generated_call(secure, files, colour):
-    """With the CA as `verify=`, the login and the call both go through, in every colour."""
+    """D9: with the CA as `verify=`, the login and the call both go through, in every colour."""
     client = connect(secure.base_url, credentials=CREDENTIALS, verify=files.ca)
     assert colour.operation(get_resource, client) is not None
     assert (secure.login_count, len(secure.hits)) == (1, 1)
 
 
 def test_plain_httpx(secure, files, colour):
-    """`LoginAuth` with the CA logs in for an httpx client that trusts it in its own way."""
+    """D9: `LoginAuth` with the CA logs in for an httpx client that trusts it in its own way."""
     auth = LoginAuth(secure.base_url, credentials=CREDENTIALS, verify=files.ca)
     context = ssl.create_default_context(cafile=files.ca)
     response = colour.send("GET", f"{secure.base_url}/api/v1/resource", client={"auth": auth, "verify": context})
     assert response.status_code == 200
     assert response.json()["token"] == auth.get_token().value
     assert secure.login_count == 1
+
+
+def test_client_certificate_of_both(mutual, files, colour):
+    """D9: where the API wants a client certificate, the login shows the same one as the calls."""
+    client = connect(mutual.base_url, credentials=CREDENTIALS, verify=files.ca, cert=(files.chain, files.key))
+    assert colour.operation(get_resource, client) is not None
+    assert (mutual.login_count, len(mutual.hits)) == (1, 1)
+
+
+def test_bundle_of_the_environment(secure, files, colour, monkeypatch):
+    """D9: `SSL_CERT_FILE` is for the login and the calls alike, and so is `trust_env=False`."""
+    monkeypatch.setenv("SSL_CERT_FILE", files.ca)
+    assert colour.operation(get_resource, connect(secure.base_url, credentials=CREDENTIALS)) is not None
+    assert (secure.login_count, len(secure.hits)) == (1, 1)
+    with pytest.raises(LoginUnavailableError, match="CERTIFICATE_VERIFY_FAILED"):
+        colour.operation(get_resource, connect(secure.base_url, credentials=CREDENTIALS, trust_env=False))
+    assert len(secure.exchanges) == 2
+
+
+def expired(authority):
+    """A certificate that was good until a year ago."""
+    return authority.issue_cert(
+        "127.0.0.1",
+        not_before=dt.datetime(2020, 1, 1, tzinfo=dt.UTC),
+        not_after=dt.datetime(2021, 1, 1, tzinfo=dt.UTC),
+    )
+
+
+UNTRUSTED = {
+    "expired": (expired, "certificate has expired"),
+    "another host": (lambda authority: authority.issue_cert("localhost"), "IP address mismatch"),
+    "another authority": (lambda _: trustme.CA().issue_cert("127.0.0.1"), "unable to get local issuer certificate"),
+}
+
+
+@pytest.mark.parametrize(("issue_cert", "why"), UNTRUSTED.values(), ids=UNTRUSTED)
+def test_untrusted(files, colour, monkeypatch, issue_cert, why):
+    """D9: a server that is not known to be ours gets no byte of HTTP; the error says why, and is ours."""
+    monkeypatch.setattr("kyc_client._flight._BACKOFF_SECONDS", 0.0)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    issue_cert(files.authority).configure_cert(context)
+    with FaultServer(context=context) as server:
+        client = connect(server.base_url, credentials=CREDENTIALS, verify=files.ca)
+        with pytest.raises(LoginUnavailableError, match=f"CERTIFICATE_VERIFY_FAILED.*{why}.*Check .* certificates"):
+            colour.operation(get_resource, client)
+        assert server.exchanges == []
+
+
+@pytest.mark.parametrize("name", ["PYTHONHTTPSVERIFY", "SSL_CERT_FILE", "SSL_CERT_DIR", "CURL_CA_BUNDLE", "SSL_VERIFY"])
+def test_environment_cannot_switch_verification_off(secure, files, colour, monkeypatch, name):
+    """D9: no variable makes a server trusted that nobody vouches for."""
+    monkeypatch.setattr("kyc_client._flight._BACKOFF_SECONDS", 0.0)
+    monkeypatch.setenv(name, files.folder if name == "SSL_CERT_DIR" else "" if name == "SSL_CERT_FILE" else "0")
+    with pytest.raises(LoginUnavailableError, match="CERTIFICATE_VERIFY_FAILED"):
+        colour.operation(get_resource, connect(secure.base_url, credentials=CREDENTIALS))
+    assert secure.exchanges == []
 
 
 def attempt(server, verify, within=10.0):
@@ -284,7 +341,7 @@ def attempt(server, verify, within=10.0):
 
 
 def test_wrong_authority(secure):
-    """A server whose certificate nobody vouches for gets no password, and the login says why."""
+    """D9: a server whose certificate nobody vouches for gets no password, and the login says why."""
     result = attempt(secure, shared_context())
     assert isinstance(result, Failure)
     assert result.kind is LoginUnavailableError
@@ -294,7 +351,7 @@ def test_wrong_authority(secure):
 
 
 def test_wrong_name(secure, files):
-    """Nor does one whose certificate is for another host."""
+    """D9: nor does one whose certificate is for another host."""
     secure.base_url = secure.base_url.replace("127.0.0.1", "localhost")
     result = attempt(secure, shared_context(verify=files.ca))
     assert isinstance(result, Failure)
@@ -304,19 +361,19 @@ def test_wrong_name(secure, files):
 
 
 def test_no_verification(secure):
-    """`verify=False` means what it means in httpx: nobody has to vouch for the server."""
+    """D9: `verify=False` means what it means in httpx: nobody has to vouch for the server."""
     assert isinstance(attempt(secure, shared_context(verify=False)), Grant)
 
 
 @pytest.mark.parametrize("form", [name for name in SETTINGS if name.startswith("certificate")])
 def test_client_certificate(mutual, files, form):
-    """A client certificate, in every form that httpx knows, is shown at the login."""
+    """D9: a client certificate, in every form that httpx knows, is shown at the login."""
     assert isinstance(attempt(mutual, shared_context(**SETTINGS[form](files))), Grant)
     assert mutual.login_count == 1
 
 
 def test_no_client_certificate(mutual, files):
-    """Without it the server breaks off, which is a login that could not be completed."""
+    """D9: without it the server breaks off, which is a login that could not be completed."""
     result = attempt(mutual, shared_context(verify=files.ca))
     assert isinstance(result, Failure)
     assert result.kind is LoginUnavailableError
@@ -324,7 +381,7 @@ def test_no_client_certificate(mutual, files):
 
 
 def test_not_tls():
-    """A server that speaks no TLS is one that could not be reached."""
+    """D9: a server that speaks no TLS is one that could not be reached."""
     with FaultServer() as server:
         server.base_url = server.base_url.replace("http:", "https:")
         # It waits for a line to end, and the client for an answer to its greeting.

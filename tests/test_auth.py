@@ -56,7 +56,7 @@ def test_get_token_gives_the_token_that_requests_carry(server: FaultServer, auth
     ],
 )
 def test_same_origin_is_ours(credentials: kyc_client.Credentials, base: str, url: str) -> None:
-    """The token goes to the scheme, host and port of the base URL, however they are written."""
+    """D3: the token goes to the scheme, host and port of the base URL, however they are written."""
     seen = []
     transport = _fake_api(seen)
     auth = LoginAuth(base, credentials=credentials, transport=transport)
@@ -76,7 +76,7 @@ def test_same_origin_is_ours(credentials: kyc_client.Credentials, base: str, url
     ],
 )
 def test_other_origins_get_nothing(credentials: kyc_client.Credentials, url: str) -> None:
-    """An absolute URL to another scheme, host or port gets no token and causes no login."""
+    """D3: an absolute URL to another scheme, host or port gets no token and causes no login."""
     seen: list[httpx.Request] = []
     transport = _fake_api(seen)
     auth = LoginAuth("https://api.example.com", credentials=credentials, transport=transport)
@@ -96,7 +96,7 @@ def _fake_api(seen: list[httpx.Request]) -> httpx.MockTransport:
 
 
 def test_redirect_to_another_origin_takes_no_token_along(server: FaultServer, auth: LoginAuth, colour: Colour) -> None:
-    """A redirect of an API call may be followed, but the token stays, and the other host's 401 means nothing to us."""
+    """D4: a redirect of a call may be followed, but the token stays, and the other host's 401 means nothing to us."""
     with FaultServer() as other:
         server.on_resource(answer(302, b"", {"Location": f"{other.base_url}/elsewhere"}))
         response = colour.send("GET", f"{server.base_url}/api", client={"auth": auth, "follow_redirects": True})
@@ -108,7 +108,7 @@ def test_redirect_to_another_origin_takes_no_token_along(server: FaultServer, au
 def test_redirect_within_our_origin_keeps_the_token_and_its_401_counts(
     server: FaultServer, auth: LoginAuth, colour: Colour
 ) -> None:
-    """A 401 after a redirect on our own origin is answered like any other."""
+    """D4: a 401 after a redirect on our own origin is answered like any other."""
     auth.get_token()
     server.revoke()
     moved = answer(307, b"", {"Location": "/moved"})
@@ -349,7 +349,7 @@ class _NoFile:
 def test_what_can_be_sent_again_is_sent_again_unchanged(
     server: FaultServer, auth: LoginAuth, colour: Colour, body: Any
 ) -> None:
-    """After a 401 the same bytes arrive a second time, and the caller sees the 200."""
+    """C4: after a 401 the same bytes arrive a second time, and the caller sees the 200."""
     colour.token(auth)
     server.revoke()
     assert colour.send("POST", f"{server.base_url}/api", client={"auth": auth}, **body()).status_code == 200
@@ -394,7 +394,7 @@ def test_open_file_as_content_is_not_sent_again(server: FaultServer, auth: Login
 
 
 def test_closed_file_is_not_sent_again(server: FaultServer, auth: LoginAuth, tmp_path: Any) -> None:
-    """A multipart file closed while the answer was under way cannot be rewound; that is no error of its own."""
+    """C3: a multipart file closed while the answer was under way cannot be rewound; that is no error of its own."""
     path = tmp_path / "document"
     path.write_bytes(b"MARK" * 10)
     auth.get_token()
@@ -423,14 +423,14 @@ def test_streamed_download_reaches_the_caller_as_a_stream(server: FaultServer, a
 
 
 def test_repr_names_the_base_url_only(auth: LoginAuth, server: FaultServer) -> None:
-    """A LoginAuth with a token shows neither the token nor the credentials."""
+    """H1: a LoginAuth with a token shows neither the token nor the credentials."""
     token = auth.get_token().value
     assert repr(auth) == f"LoginAuth('{server.base_url}/')"
     assert token not in repr(auth)
 
 
 def test_pickling_is_refused_with_a_reason(auth: LoginAuth) -> None:
-    """It holds a token and a lock; each process makes its own."""
+    """H1: it holds a token and a lock; each process makes its own."""
     with pytest.raises(TypeError, match="make one in each process"):
         pickle.dumps(auth)
 

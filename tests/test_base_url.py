@@ -90,7 +90,7 @@ OFF_LOOPBACK = [
 
 @pytest.mark.parametrize(("text", "parsed"), GOOD.values(), ids=GOOD)
 def test_good(text, parsed):
-    """A good base URL is taken, without the slashes at its end and in the form in which it is sent."""
+    """D7: a good base URL is taken, without the slashes at its end and in the form in which it is sent."""
     url = parse_base_url(text, allow_insecure_http=False)
     # By its parts: `str(url)` keeps the form in which it was written.
     assert (url.scheme, url.raw_host, url.port, url.raw_path) == (
@@ -104,7 +104,7 @@ def test_good(text, parsed):
 @pytest.mark.parametrize(("text", "problem"), BAD.values(), ids=BAD)
 @pytest.mark.parametrize("allow_insecure_http", [True, False])
 def test_bad(text, problem, allow_insecure_http):
-    """A bad one is refused with its reason and an example of a good one, also where http is allowed."""
+    """D7: a bad one is refused with its reason and an example of a good one, also where http is allowed."""
     with pytest.raises(ConfigurationError) as info:
         parse_base_url(text, allow_insecure_http=allow_insecure_http)
     message = str(info.value)
@@ -115,7 +115,7 @@ def test_bad(text, problem, allow_insecure_http):
 
 @pytest.mark.parametrize("text", NOT_IDNA.values(), ids=NOT_IDNA)
 def test_bad_idna(text):
-    """A host that only looks like an encoded international name is refused like any other bad one."""
+    """D7: a host that only looks like an encoded international name is refused like any other bad one."""
     with pytest.raises(ConfigurationError, match="A good one looks like"):
         parse_base_url(text, allow_insecure_http=False)
 
@@ -132,7 +132,7 @@ def test_the_example_is_a_good_one():
 
 @pytest.mark.parametrize("host", OFF_LOOPBACK)
 def test_insecure(host):
-    """`http://` off this machine is refused; the message names the host and says what to do."""
+    """D7: `http://` off this machine is refused; the message names the host and says what to do."""
     with pytest.raises(
         ConfigurationError, match=r"in the clear to .*; use https:// .*A good one looks like https://"
     ) as info:
@@ -142,12 +142,12 @@ def test_insecure(host):
 
 @pytest.mark.parametrize("host", OFF_LOOPBACK)
 def test_insecure_but_allowed(host):
-    """`allow_insecure_http=True` takes it."""
+    """D7: `allow_insecure_http=True` takes it."""
     assert parse_base_url(f"http://{host}", allow_insecure_http=True).scheme == "http"
 
 
 def test_insecure_from_outside():
-    """`LoginAuth` and `connect` refuse it without being asked, and both take the caller's word."""
+    """D7: `LoginAuth` and `connect` refuse it without being asked, and both take the caller's word."""
     credentials = Credentials("fake-user", "fake-password")
     for make in (LoginAuth, connect):
         with pytest.raises(ConfigurationError, match=r"in the clear to kyc\.example\.com"):
@@ -157,7 +157,7 @@ def test_insecure_from_outside():
 
 @pytest.mark.parametrize("make", [LoginAuth, connect])
 def test_from_the_environment(make, monkeypatch):
-    """Without an argument it is read from `API_BASE_URL`, and checked in the same way."""
+    """D7: without an argument it is read from `API_BASE_URL`, and checked in the same way."""
     monkeypatch.setenv("API_LOGIN", "fake-user")
     monkeypatch.setenv("API_PASSWORD", "fake-password")
     with pytest.raises(ConfigurationError, match="API_BASE_URL is not set"):
@@ -171,7 +171,7 @@ def test_from_the_environment(make, monkeypatch):
 
 @pytest.mark.parametrize("text", [text for text, _ in BAD.values() if CANARY in text and len(text) < 1000])
 def test_no_frame_shows_it(text):
-    """A crash report of a base URL that was refused does not show it: there may be a password in it."""
+    """H3: a crash report of a base URL that was refused does not show it: there may be a password in it."""
     with pytest.raises(ConfigurationError) as info:
         parse_base_url(text, allow_insecure_http=False)
     assert CANARY not in rendered(info.value)
@@ -181,7 +181,7 @@ def test_no_frame_shows_it(text):
 @example("https://\u2488com", False)  # noqa: FBT003 - Hypothesis passes examples by position
 @example("https://kyc.example.com:-1", False)  # noqa: FBT003 - as above
 def test_any_text(text, allow_insecure_http):
-    """Any text is a base URL without anything but scheme, host, port and path, or a `ConfigurationError`."""
+    """D7: any text is a base URL without anything but scheme, host, port and path, or a `ConfigurationError`."""
     for candidate in (text, f"https://{text}", f"http://{text}"):
         try:
             url = parse_base_url(candidate, allow_insecure_http=allow_insecure_http)

@@ -399,7 +399,7 @@ def findings_in_turn(request: dict[str, Any], response: dict[str, Any]) -> set[s
 
 @each_conversation
 def test_nothing_secret_is_in_a_cassette(conversation: Conversation) -> None:
-    """No login, no password, no token but our fakes, no header or length that would tell of one."""
+    """H8: no login, no password, no token but our fakes, no header or length that would tell of one."""
     assert findings((CASSETTES / f"{conversation.__name__}.yaml").read_text()) == set()
 
 
@@ -446,13 +446,13 @@ def test_scan_finds_nothing_where_nothing_is() -> None:
 
 @pytest.mark.parametrize(("changes", "leak"), LEAKS)
 def test_scan_finds_each_kind_of_secret(changes: dict[str, Any], leak: str) -> None:
-    """The scan can fail: put into a cassette by hand, each secret is found, and only that one."""
+    """H8: the scan can fail: put into a cassette by hand, each secret is found, and only that one."""
     assert findings(raw_turn(**changes)) == {leak}
 
 
 @pytest.mark.parametrize(("changes", "leak"), LEAKS)
 def test_scrubber_takes_out_each_kind_of_secret(changes: dict[str, Any], leak: str, tmp_path: Path) -> None:
-    """What the scan finds is gone after scrubbing, and scrubbing twice changes nothing more: it runs on replay too."""
+    """H8: what the scan finds is gone after scrubbing; scrubbing again changes nothing more, as it runs on replay."""
     path = tmp_path / "raw.yaml"
     path.write_text(raw_turn(**changes))
     once = scrubbed(path)

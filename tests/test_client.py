@@ -51,7 +51,7 @@ def test_everything_comes_from_the_environment(
 
 
 def test_all_that_is_missing_is_named_at_once() -> None:
-    """One error for three variables, with the file alternative, before anything is sent."""
+    """E3: one error for three variables, with the file alternative, before anything is sent."""
     with pytest.raises(kyc_client.ConfigurationError) as caught:
         connect()
     message = str(caught.value)
@@ -82,7 +82,7 @@ def test_only_what_is_needed_is_asked_for(credentials: kyc_client.Credentials) -
 
 
 def test_unfit_base_url_is_refused_before_anything_is_sent(credentials: kyc_client.Credentials) -> None:
-    """http:// off loopback is an error here, not at the first call; allow_insecure_http=True accepts it."""
+    """D7: http:// off loopback is an error here, not at the first call; allow_insecure_http=True accepts it."""
     with pytest.raises(kyc_client.ConfigurationError, match="https://"):
         connect("http://api.example.com", credentials=credentials)
     connect("http://api.example.com", credentials=credentials, allow_insecure_http=True)
@@ -119,7 +119,7 @@ def test_arguments_of_httpx_reach_both_clients(credentials: kyc_client.Credentia
 
 
 def test_redirects_are_not_followed_by_default(client: AuthenticatedClient) -> None:
-    """A redirect of an upload would carry a passport elsewhere."""
+    """D4: a redirect of an upload would carry a passport elsewhere."""
     assert not client.get_httpx_client().follow_redirects
 
 
@@ -129,7 +129,7 @@ def test_both_colours_share_one_auth(client: AuthenticatedClient) -> None:
 
 
 def test_user_agent_names_the_library_unless_the_caller_says_otherwise(credentials: kyc_client.Credentials) -> None:
-    """On calls as on logins."""
+    """D11: on calls as on logins."""
     expected = f"kyc-client/{kyc_client.__version__}"
     assert connect(URL, credentials=credentials).get_httpx_client().headers["User-Agent"] == expected
     named = connect(URL, credentials=credentials, headers={"user-agent": "fake/1"})
@@ -172,7 +172,7 @@ def test_login_operation_needs_no_login(client: AuthenticatedClient, server: Fau
 def test_derived_clients_share_the_login_and_leave_the_original_alone(
     client: AuthenticatedClient, server: FaultServer
 ) -> None:
-    """with_headers() and its kin return a client of their own, on the same token; the original keeps its settings."""
+    """H10: with_headers() and its kin return a client of their own, on the same token; the original stays as it is."""
     get_resource.sync(client=client)
     derived = client.with_headers({"X-Fake": "1"}).with_timeout(httpx.Timeout(3)).with_cookies({"fake": "2"})
     with derived:
@@ -225,7 +225,7 @@ def test_pickling_and_copying_are_refused_with_a_reason(client: AuthenticatedCli
 
 
 def test_repr_shows_no_secret(client: AuthenticatedClient, server: FaultServer) -> None:
-    """Neither the token, nor the password, nor a header of the caller's."""
+    """H1, H10: neither the token, nor the password, nor a header of the caller's."""
     get_resource.sync(client=client)
     shown = repr(client.with_headers({"X-Api-Key": "canary-key"}))
     for secret in ("canary-key", "fake-password-for-tests", server.hits[0].token or "?"):

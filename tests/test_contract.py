@@ -155,7 +155,7 @@ def test_crowd_at_the_start_and_after_a_revocation_costs_one_login_each(sandbox:
 def test_letter_case_of_the_login_does_not_matter_to_the_server(
     sandbox: AnySandbox, change: Callable[[str], str]
 ) -> None:
-    """We send the login as it is given; the server finds the user all the same."""
+    """E15: we send the login as it is given; the server finds the user all the same."""
     credentials = Credentials(change(sandbox.active.username), sandbox.active.password)
     LoginAuth(sandbox.base_url, credentials=credentials).get_token()
     assert [(record.who, record.status) for record in sandbox.requests] == [(credentials.username, 200)]
@@ -238,7 +238,7 @@ def test_refused_login_is_tried_once_and_then_known(
     kind: type[kyc_client.LoginError],
     code: str,
 ) -> None:
-    """Each refusal of the guide is its error; the second call gets the same one without asking the server again."""
+    """E10: each refusal of the guide is its error; the second call gets the same one, and the server is not asked."""
     auth = LoginAuth(sandbox.base_url, credentials=whose(sandbox))
     for cached in (False, True):
         with pytest.raises(kind) as caught:
@@ -278,7 +278,7 @@ def test_oversized_field_is_refused_with_neither_code(sandbox: AnySandbox) -> No
 
 
 def test_wrong_path_in_the_base_url_is_refused_with_a_hint(sandbox: AnySandbox) -> None:
-    """The server's 404 for a login somewhere else points to the base URL, not to the password."""
+    """E11: the server's 404 for a login somewhere else points to the base URL, not to the password."""
     auth = LoginAuth(sandbox.base_url + "/elsewhere", credentials=sandbox.active)
     with pytest.raises(kyc_client.LoginRefusedError, match="API_BASE_URL") as caught:
         auth.get_token()
@@ -302,7 +302,7 @@ class LosesThePassword(httpx.HTTPTransport):
 
 
 def test_form_that_the_server_does_not_accept(sandbox: AnySandbox) -> None:
-    """The server's own 422 becomes (loc, msg, type), is remembered, and is attributed to no credentials."""
+    """E10, E14: the server's own 422 becomes (loc, msg, type), is remembered, and is attributed to no credentials."""
     with LosesThePassword() as transport:
         auth = LoginAuth(sandbox.base_url, credentials=sandbox.active, transport=transport)
         for cached in (False, True):

@@ -59,7 +59,7 @@ def secret_file(tmp_path):
 
 @pytest.mark.parametrize("text", [*EXACT.values(), "tab\tinside", "line\nfeed", " "], ids=repr)
 def test_given_by_the_caller(text):
-    """Credentials that the caller makes are taken as they are, control characters included."""
+    """E1, E15: credentials that the caller makes are taken as they are, control characters included."""
     credentials = Credentials(text, text)
     assert (credentials.username, credentials.password) == (text, text)
 
@@ -75,7 +75,7 @@ BAD_VALUES = {
 @pytest.mark.parametrize("field", ["username", "password"])
 @pytest.mark.parametrize(("value", "why"), BAD_VALUES.values(), ids=BAD_VALUES)
 def test_given_by_the_caller_and_unusable(field, value, why):
-    """What cannot be a login or password is refused by name, and the message does not repeat it."""
+    """E3: what cannot be a login or password is refused by name, and the message does not repeat it."""
     values = {"username": "fake", "password": "fake", field: value}
     with pytest.raises(ConfigurationError, match=rf"^The {field} of Credentials .*{why}") as info:
         Credentials(**values)
@@ -84,7 +84,7 @@ def test_given_by_the_caller_and_unusable(field, value, why):
 
 @pytest.mark.parametrize("field", ["username", "password"])
 def test_no_frame_shows_what_the_caller_gave(field):
-    """A crash report of refused credentials shows neither the bad value nor, in the frames' locals, the good one."""
+    """H3: a crash report of refused credentials shows neither the bad value nor, in a frame's locals, the good one."""
     values = {"username": f"{CANARY}-good", "password": f"{CANARY}-good", field: f"{CANARY}\udc80"}
     with pytest.raises(ConfigurationError) as info:
         Credentials(**values)
@@ -96,12 +96,12 @@ def test_no_frame_shows_what_the_caller_gave(field):
 
 @pytest.mark.parametrize("text", EXACT.values(), ids=EXACT)
 def test_environment(text):
-    """`API_LOGIN` and `API_PASSWORD` are taken as they are: no stripping, no normalisation, no change of case."""
+    """E1, E15: `API_LOGIN` and `API_PASSWORD` are taken as they are: not stripped, normalised or folded."""
     assert Credentials.from_env({"API_LOGIN": text, "API_PASSWORD": text}) == Credentials(text, text)
 
 
 def test_environment_of_the_process(monkeypatch):
-    """Without an argument the process's own environment is read, as it is at that moment."""
+    """E5: without an argument the process's own environment is read, as it is at that moment."""
     for password in ("first-fake", "second-fake"):
         monkeypatch.setenv("API_LOGIN", "fake-user")
         monkeypatch.setenv("API_PASSWORD", password)
@@ -109,7 +109,7 @@ def test_environment_of_the_process(monkeypatch):
 
 
 def test_the_default_is_the_environment_of_the_moment(monkeypatch):
-    """The default is `os.environ`, not a copy made at import."""
+    """E5: the default is `os.environ`, not a copy made at import."""
     for name, value in GOOD.items():
         monkeypatch.setenv(name, value)
     assert Credentials.from_env() == Credentials(GOOD["API_LOGIN"], GOOD["API_PASSWORD"])
@@ -141,7 +141,7 @@ BAD_ENVIRONMENT = {
 
 @pytest.mark.parametrize(("value", "problem"), BAD_ENVIRONMENT.values(), ids=BAD_ENVIRONMENT)
 def test_bad_environment(value, problem):
-    """What is certainly not meant as a password is refused, with the variable's name and without its value."""
+    """E2, E3: what is certainly not meant as a password is refused, with the variable's name and without its value."""
     environ = {"API_LOGIN": GOOD["API_LOGIN"]} | ({} if value is None else {"API_PASSWORD": value})
     (line,) = problems(environ)
     assert line.startswith(problem)
@@ -150,13 +150,13 @@ def test_bad_environment(value, problem):
 
 @pytest.mark.parametrize("value", [None, "", " "])
 def test_missing_says_how_to_set_it(value):
-    """Where nothing is set, the error tells of both ways to set it."""
+    """E3: where nothing is set, the error tells of both ways to set it."""
     environ = {"API_LOGIN": GOOD["API_LOGIN"]} | ({} if value is None else {"API_PASSWORD": value})
     assert problems(environ)[0].endswith("(set it, or set API_PASSWORD_FILE to the path of a file that holds it)")
 
 
 def test_all_problems_at_once(tmp_path):
-    """One error names every variable that is missing or unusable, each on a line of its own."""
+    """E3: one error names every variable that is missing or unusable, each on a line of its own."""
     environ = {"API_LOGIN": "", "API_PASSWORD_FILE": str(tmp_path / "nowhere")}
     values, problem = read_environment(environ, "API_BASE_URL", "API_LOGIN", "API_PASSWORD")
     assert values == {}
@@ -184,7 +184,7 @@ def test_base_url_has_no_file():
 
 
 def test_mended():
-    """A complaint is not remembered: once the variable is set, the next reading works."""
+    """E3: a complaint is not remembered: once the variable is set, the next reading works."""
     environ = {"API_LOGIN": GOOD["API_LOGIN"]}
     assert "API_PASSWORD is not set" in caught(environ)
     environ["API_PASSWORD"] = GOOD["API_PASSWORD"]
@@ -197,7 +197,7 @@ def test_mended():
 @pytest.mark.parametrize("text", EXACT.values(), ids=EXACT)
 @pytest.mark.parametrize("end", ["", "\n", "\r\n"], ids=["no newline", "LF", "CRLF"])
 def test_file(secret_file, text, end):
-    """A secret file holds the secret as it is, and may end with the one newline that editors and `echo` add."""
+    """E2: a secret file holds the secret as it is, and may end with the one newline that editors and `echo` add."""
     assert Credentials.from_env(secret_file((text + end).encode())).password == text
 
 
@@ -210,7 +210,7 @@ def test_both_from_files(tmp_path):
 
 
 def test_file_is_read_each_time(secret_file):
-    """A secret that is rotated in its file is picked up by the next reading."""
+    """E5: a secret that is rotated in its file is picked up by the next reading."""
     for password in ("first-fake", "second-fake"):
         assert Credentials.from_env(secret_file(password.encode())).password == password
 
@@ -236,7 +236,7 @@ BAD_FILES = {
 
 @pytest.mark.parametrize(("content", "problem"), BAD_FILES.values(), ids=BAD_FILES)
 def test_bad_file(secret_file, content, problem):
-    """A file that holds no credential is refused under its variable's name, without its content or its path."""
+    """E2, E3: a file that holds no credential is refused under its variable's name, without its content or its path."""
     (line,) = problems(secret_file(content))
     assert line.startswith(f"API_PASSWORD_FILE {problem}")
     assert CANARY not in line
@@ -305,7 +305,7 @@ def test_both_set(secret_file, value):
 
 @pytest.mark.parametrize("missing", ["API_LOGIN", "API_PASSWORD"])
 def test_no_frame_shows_the_other_variable(missing):
-    """Where one variable is missing, a crash report shows neither the value nor the file of the other one."""
+    """H3: where one variable is missing, a crash report shows neither the value nor the file of the other one."""
     environ = {"API_LOGIN": f"{CANARY}-login", "API_PASSWORD": f"{CANARY}-password", "OTHER": f"{CANARY}-other"}
     del environ[missing]
     with pytest.raises(ConfigurationError) as info:
@@ -314,7 +314,7 @@ def test_no_frame_shows_the_other_variable(missing):
 
 
 def test_no_frame_shows_the_environment(monkeypatch):
-    """Nor does it show the process's environment, in which the secrets of others lie too."""
+    """H3: nor does it show the process's environment, in which the secrets of others lie too."""
     monkeypatch.setenv("API_LOGIN", f"{CANARY}-login")
     monkeypatch.setenv("ANOTHER_SECRET", f"{CANARY}-other")
     with pytest.raises(ConfigurationError) as info:
@@ -324,7 +324,7 @@ def test_no_frame_shows_the_environment(monkeypatch):
 
 @pytest.mark.parametrize("value", [value for value, _ in BAD_ENVIRONMENT.values() if value and CANARY in value])
 def test_no_frame_shows_the_bad_value(value):
-    """A crash report of a value that was refused does not show it."""
+    """H3: a crash report of a value that was refused does not show it."""
     with pytest.raises(ConfigurationError) as info:
         Credentials.from_env({"API_LOGIN": GOOD["API_LOGIN"], "API_PASSWORD": value})
     assert CANARY not in rendered(info.value)
@@ -332,7 +332,7 @@ def test_no_frame_shows_the_bad_value(value):
 
 @pytest.mark.parametrize(("content", "_"), BAD_FILES.values(), ids=BAD_FILES)
 def test_no_frame_shows_the_file(secret_file, content, _):
-    """A crash report of a file that was refused shows neither its content nor its path, which may be the secret."""
+    """H3: a crash report of a file that was refused shows neither its content nor its path, which may be the secret."""
     with pytest.raises(ConfigurationError) as info:
         Credentials.from_env(secret_file(content))
     assert CANARY not in rendered(info.value)
@@ -340,7 +340,7 @@ def test_no_frame_shows_the_file(secret_file, content, _):
 
 @pytest.mark.parametrize("path", [path for path, _ in BAD_PATHS.values() if CANARY in path])
 def test_no_frame_shows_the_path(path):
-    """A crash report of a path that cannot be read does not show it."""
+    """H3: a crash report of a path that cannot be read does not show it."""
     with pytest.raises(ConfigurationError) as info:
         Credentials.from_env({"API_LOGIN": GOOD["API_LOGIN"], "API_PASSWORD_FILE": path})
     assert CANARY not in rendered(info.value)

@@ -85,7 +85,7 @@ def test_exported():
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 @pytest.mark.parametrize("name", TREE)
 def test_round_trip(name, way):
-    """An error that was pickled or copied is a new one of the same class with the same message and attributes."""
+    """H4: an error that was pickled or copied is a new one of the same class with the same message and attributes."""
     error = make(name)
     twin = way(error)
     assert twin is not error
@@ -122,7 +122,7 @@ def test_no_field_errors():
 
 @pytest.mark.parametrize("name", TREE)
 def test_only_the_message_is_shown(name):
-    """`str` is the message, and `args` is nothing but the message: logs that print either show no more than it."""
+    """H4: `str` is the message, and `args` is nothing but the message: logs that print either show no more than it."""
     error = make(name)
     assert str(error) == "Do this next."
     assert error.args == ("Do this next.",)

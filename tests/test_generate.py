@@ -417,7 +417,7 @@ ENTRY = {"loc": ["body"], "msg": "No match", "type": "pattern", "input": SECRET,
     ],
 )
 def test_models_hide_secrets(model, data, shown):
-    """`repr` shows neither a secret nor what came unannounced beside one; all of it is still there to be used."""
+    """H1: `repr` shows neither a secret nor what came unannounced beside one; all of it is still there to be used."""
     instance = model.from_dict(data)
     for text in (repr(instance), str(instance), f"{instance}", repr([instance])):
         assert SECRET not in text
@@ -431,7 +431,7 @@ def test_defaults_survive_masking():
 
 
 def test_a_response_hides_the_raw_answer():
-    """The detailed answer shows its status and the masked model, not the body or the headers."""
+    """H1: the detailed answer shows its status and the masked model, not the body or the headers."""
     body = b'{"access_token": "%s", "token_type": "bearer"}' % SECRET.encode()
     client = kyc_openapi.Client("https://api.test", httpx_args={"transport": transport(200, body)})
     with client:
@@ -444,7 +444,7 @@ def test_a_response_hides_the_raw_answer():
 
 @pytest.mark.parametrize("make", [kyc_openapi.Client, kyc_openapi.AuthenticatedClient])
 def test_clients_hide_secrets(make):
-    """`repr` of a client shows its base URL, and nothing that could hold a credential."""
+    """H1, H10: `repr` of a client shows its base URL, and nothing that could hold a credential."""
     token = {"token": SECRET} if make is kyc_openapi.AuthenticatedClient else {}
     client = make(
         "https://api.test",

@@ -112,7 +112,7 @@ FORMS = {
 
 @pytest.mark.parametrize(("text", "encoded"), FORMS.values(), ids=FORMS)
 def test_form(server, text, encoded):
-    """Login and password go out byte for byte, as UTF-8 in a form: not stripped, folded or normalised."""
+    """E1, E15: login and password go out byte for byte, as UTF-8 in a form: not stripped, folded or normalised."""
     assert isinstance(attempt(server.base_url, credentials=Credentials(text, text)), Grant)
     (exchange,) = server.exchanges
     assert exchange.body == b"username=" + encoded + b"&password=" + encoded + b"&grant_type=password"
@@ -120,7 +120,7 @@ def test_form(server, text, encoded):
 
 @given(st.text(min_size=1), st.text(min_size=1))
 def test_form_of_any_text(username, password):
-    """Whatever the login and password are, any reader of forms gets exactly them."""
+    """E1: whatever the login and password are, any reader of forms gets exactly them."""
     bodies = []
 
     def handler(request):
@@ -141,7 +141,7 @@ def test_form_of_any_text(username, password):
 
 
 def test_request(server):
-    """The login is a POST of a form that asks for uncompressed JSON, names us, and carries no token and no cookie."""
+    """E14: the login is a POST of a form that asks for plain JSON, names us, and carries no token and no cookie."""
     attempt(server.base_url)
     (exchange,) = server.exchanges
     assert (exchange.method, exchange.target) == ("POST", "/auth/jwt/login")
@@ -161,7 +161,7 @@ def test_path_of_the_base_url(server):
 
 
 def test_no_cookies(server):
-    """A cookie that came with one login does not go out with the next."""
+    """D11: a cookie that came with one login does not go out with the next."""
     server.on_login(answer(200, GOOD, {"Set-Cookie": "fake=1; Path=/"}))
     base_url = server.base_url
     endpoint = LoginEndpoint(httpx.URL(base_url), httpx.Timeout(WATCHDOG), {"verify": CONTEXT}, Clock())
@@ -171,7 +171,7 @@ def test_no_cookies(server):
 
 
 def test_logs(server, caplog):
-    """With every logger at DEBUG, a login, a refusal and a validation error log neither credentials nor token."""
+    """H7: with every logger at DEBUG, a login, a refusal and a validation error log neither credentials nor token."""
     caplog.set_level(logging.DEBUG)
     token = f"{CANARY}-token"
     body = {"detail": [{"loc": ["body"], "msg": CANARY, "type": "x", "input": CANARY}]}
@@ -204,7 +204,7 @@ GRANTS = {
 
 @pytest.mark.parametrize("behaviour", GRANTS.values(), ids=GRANTS)
 def test_grant(server, behaviour):
-    """A 200 with a bearer token is a grant, whatever else the answer holds."""
+    """E6: a 200 with a bearer token is a grant, whatever else the answer holds."""
     server.on_login(behaviour)
     result = attempt(server.base_url)
     assert isinstance(result, Grant)
@@ -292,7 +292,7 @@ UNUSABLE = {
 
 @pytest.mark.parametrize(("behaviour", "why"), UNUSABLE.values(), ids=UNUSABLE)
 def test_unusable(server, behaviour, why):
-    """A 200 without a usable token says why, and shows nothing of its body."""
+    """E6, E7: a 200 without a usable token says why, and shows nothing of its body."""
     server.on_login(behaviour)
     result = failure(attempt(server.base_url), LoginResponseError, 200)
     assert re.search(why, result.message)
@@ -303,14 +303,14 @@ def test_unusable(server, behaviour, why):
 
 @pytest.mark.parametrize("status", [201, 202, 203, 206, 226, 299, 300, 304, 399])
 def test_other_success(server, status):
-    """Only a 200 holds a token; another status does not, whatever its body says."""
+    """E6: only a 200 holds a token; another status does not, whatever its body says."""
     server.on_login(answer(status, GOOD))
     result = failure(attempt(server.base_url), LoginResponseError, status)
     assert f"({status}) cannot be used: the only good answer is 200" in result.message
 
 
 def test_no_content(server):
-    """Nor does a 204."""
+    """E6: nor does a 204."""
     server.on_login(answer(204, b""))
     failure(attempt(server.base_url), LoginResponseError, 204)
 
@@ -320,7 +320,7 @@ def test_no_content(server):
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_redirect(server, status):
-    """A redirect is not followed, so that the password goes nowhere else; the message names the other host."""
+    """D1: a redirect is not followed, so that the password goes nowhere else; the message names the other host."""
     with FaultServer() as elsewhere:
         server.on_login(answer(status, b"", {"Location": f"{elsewhere.base_url}/auth/jwt/login?key={CANARY}"}))
         result = failure(attempt(server.base_url), LoginResponseError, status)
@@ -344,7 +344,7 @@ LOCATIONS = {
 
 @pytest.mark.parametrize(("location", "where"), LOCATIONS.values(), ids=LOCATIONS)
 def test_redirect_target(server, location, where):
-    """Of the target only the origin is named: the rest might hold anything."""
+    """D1: of the target only the origin is named: the rest might hold anything."""
     server.on_login(answer(307, b"", {"Location": location}))
     result = failure(attempt(server.base_url), LoginResponseError, 307)
     assert where in result.message
@@ -353,13 +353,13 @@ def test_redirect_target(server, location, where):
 
 
 def test_redirect_without_a_target(server):
-    """A redirect to nowhere is an answer without a token."""
+    """D1: a redirect to nowhere is an answer without a token."""
     server.on_login(answer(302, b""))
     assert "the only good answer is 200" in failure(attempt(server.base_url), LoginResponseError, 302).message
 
 
 def test_redirect_without_a_scheme(server):
-    """A target that takes over our scheme is named in a way that can be read."""
+    """D1: a target that takes over our scheme is named in a way that can be read."""
     server.on_login(answer(302, b"", {"Location": "//portal.example/"}))
     result = failure(attempt(server.base_url), LoginResponseError, 302)
     assert "portal.example" in result.message
@@ -377,14 +377,14 @@ BAD_LOCATIONS = {
 @pytest.mark.parametrize("status", [201, 302])
 @pytest.mark.parametrize("location", BAD_LOCATIONS.values(), ids=BAD_LOCATIONS)
 def test_redirect_to_what_is_no_url(location, status):
-    """A redirect to what is no URL is an answer that cannot be used, not one that is worth trying again."""
+    """D1: a redirect to what is no URL is an answer that cannot be used, not one that is worth trying again."""
     headers = {"Location": location.encode()}
     result = attempt_with(lambda _: httpx.Response(status, headers=headers))
     failure(result, LoginResponseError, status)
 
 
 def test_redirect_to_a_very_long_host():
-    """A message stays short, however long the host of a redirect is."""
+    """D1: a message stays short, however long the host of a redirect is."""
     headers = {"Location": f"https://{'a.' * 20_000}example/"}
     result = failure(attempt_with(lambda _: httpx.Response(302, headers=headers)), LoginResponseError, 302)
     assert len(result.message) < 1000
@@ -428,7 +428,7 @@ REFUSALS = {
 
 @pytest.mark.parametrize(("behaviour", "kind", "code"), REFUSALS.values(), ids=REFUSALS)
 def test_refusal(server, behaviour, kind, code):
-    """A 400 is one of the two refusals of the guide or another one, whose code is kept only if it looks like one."""
+    """E10: a 400 is one of the guide's two refusals or another one, whose code is kept only if it looks like one."""
     server.on_login(behaviour)
     result = failure(attempt(server.base_url), kind, 400)
     assert result.details["code"] == code
@@ -439,7 +439,7 @@ def test_refusal(server, behaviour, kind, code):
 
 @pytest.mark.parametrize("status", [401, 402, 403, 404, 405, 409, 410, 415, 418, 451, 499])
 def test_other_refusal(server, status):
-    """Any other 4xx but 408, 422 and 429 is a refusal too, of which the status is known."""
+    """E11: any other 4xx but 408, 422 and 429 is a refusal too, of which the status is known."""
     server.on_login(answer(status, {"detail": "Unauthorized"}))
     result = failure(attempt(server.base_url), LoginRefusedError, status)
     assert result.details["code"] is None
@@ -448,21 +448,21 @@ def test_other_refusal(server, status):
 
 @pytest.mark.parametrize("status", [404, 405])
 def test_wrong_address(server, status):
-    """Where there is no login at all, the message points at the base URL."""
+    """E11: where there is no login at all, the message points at the base URL."""
     server.on_login(answer(status))
     assert "API_BASE_URL" in failure(attempt(server.base_url), LoginRefusedError, status).message
 
 
 @pytest.mark.parametrize("status", [400, 401, 403])
 def test_code_of_another_status(server, status):
-    """A code counts as one of the guide's only with the guide's status, and is kept with every refusal."""
+    """E10: a code counts as one of the guide's only with the guide's status, and is kept with every refusal."""
     server.on_login(answer(status, {"detail": "ACCOUNT_LOCKED"}))
     assert failure(attempt(server.base_url), LoginRefusedError, status).details["code"] == "ACCOUNT_LOCKED"
 
 
 @pytest.mark.parametrize("password", ["LOGIN", "_", "BAD_CREDENTIALS"])
 def test_known_code_whatever_the_password(server, password):
-    """A refusal of the guide's is known as such, also if the login or password happens to be a part of its name."""
+    """E10: a refusal of the guide's is known as such, also if the login or password is a part of its name."""
     server.on_login(answer(400, {"detail": "LOGIN_BAD_CREDENTIALS"}))
     for credentials in (Credentials("fake-user", password), Credentials(password, "fake-password")):
         failure(attempt(server.base_url, credentials=credentials), BadCredentialsError, 400)
@@ -520,7 +520,7 @@ VALIDATIONS = {
 
 @pytest.mark.parametrize(("behaviour", "errors"), VALIDATIONS.values(), ids=VALIDATIONS)
 def test_validation(server, behaviour, errors):
-    """A 422 tells place, message and kind of each error as short, printable text, and never what was submitted."""
+    """E10: a 422 tells place, message and kind of each error as short, printable text, and never what was submitted."""
     server.on_login(behaviour)
     result = failure(attempt(server.base_url), LoginValidationError, 422)
     assert result.details["errors"] == errors
@@ -571,7 +571,7 @@ SECRETS = {
 @pytest.mark.parametrize("where", echoes(""))
 @pytest.mark.parametrize("secret", SECRETS.values(), ids=SECRETS)
 def test_echo(server, where, secret):
-    """An answer that repeats the password or the login does not bring it into a message, an attribute or a pickle."""
+    """E10: an answer that repeats the password or login does not bring it into a message, an attribute or a pickle."""
     server.on_login(echoes(secret)[where])
     for credentials in (Credentials("fake-user", secret), Credentials(secret, "fake-password")):
         result = attempt(server.base_url, credentials=credentials)
@@ -582,14 +582,14 @@ def test_echo(server, where, secret):
 
 
 def test_echo_beside_the_login(server):
-    """A login that is a part of the password does not keep the password from being found."""
+    """E10: a login that is a part of the password does not keep the password from being found."""
     server.on_login(validation({**MISSING, "msg": "got canary-5e77-fake"}))
     result = attempt(server.base_url, credentials=Credentials("canary", "canary-5e77-fake"))
     assert "5e77" not in everything(result)
 
 
 def test_echo_as_it_was_sent(server):
-    """A server that repeats the form as it was sent, percent-encoded, does not show the password either."""
+    """E10: a server that repeats the form as it was sent, percent-encoded, does not show the password either."""
     password = "canary 5e77/&"
     server.on_login(
         lambda exchange: exchange.answer(422, {"detail": [{**MISSING, "msg": f"cannot read {exchange.body.decode()}"}]})
@@ -599,14 +599,14 @@ def test_echo_as_it_was_sent(server):
 
 
 def test_echo_letter_by_letter(server):
-    """A place that is a text and not a list is not taken apart and shown letter by letter."""
+    """E10: a place that is a text and not a list is not taken apart and shown letter by letter."""
     server.on_login(validation({**MISSING, "loc": "canary"}))
     result = attempt(server.base_url, credentials=Credentials("fake-user", "canary"))
     assert "c.a.n.a.r.y" not in everything(result)
 
 
 def test_echo_in_a_header(server):
-    """Nor does a password in the only header that a message repeats."""
+    """E6: nor does a password in the only header that a message repeats."""
     server.on_login(answer(200, b"", {"Content-Type": f"text/{CREDENTIALS.password}"}))
     assert CANARY not in everything(failure(attempt(server.base_url), LoginResponseError, 200))
 
@@ -670,7 +670,7 @@ UNAVAILABLE = {
 
 @pytest.mark.parametrize(("behaviour", "status", "what"), UNAVAILABLE.values(), ids=UNAVAILABLE)
 def test_unavailable(server, behaviour, status, what):
-    """No answer, a broken one, 408, 429 and 5xx are worth trying again later; the message says so, and what it was."""
+    """E12: no answer, a broken one, 408, 429 and 5xx are worth trying again; the message says so, and what it was."""
     server.on_login(behaviour)
     result = failure(attempt(server.base_url, timeout=2), LoginUnavailableError, status)
     assert what in result.message
@@ -680,21 +680,21 @@ def test_unavailable(server, behaviour, status, what):
 
 @pytest.mark.parametrize(("status", "kind"), [(400, LoginRefusedError), (422, LoginValidationError)])
 def test_refusal_without_its_body(server, status, kind):
-    """A refusal whose body breaks off is a refusal all the same, of which only the status is known."""
+    """E12: a refusal whose body breaks off is a refusal all the same, of which only the status is known."""
     server.on_login(partial(status))
     result = failure(attempt(server.base_url), kind, status)
     assert (result.details.get("code"), result.details.get("errors", ())) == (None, ())
 
 
 def test_no_answer_in_time(server):
-    """A server that says nothing has not answered in time: in what is left of it, whatever the timeout."""
+    """E9: a server that says nothing has not answered in time: in what is left of it, whatever the timeout."""
     server.on_login(hang)
     result = failure(attempt(server.base_url, within=0.05, timeout=3600), LoginUnavailableError, None)
     assert "no answer in time" in result.message
 
 
 def test_no_end_in_time(server):
-    """Nor has one that stops in the middle of its answer."""
+    """E9: nor has one that stops in the middle of its answer."""
 
     def stop(exchange):
         exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{")
@@ -706,7 +706,7 @@ def test_no_end_in_time(server):
 
 
 def test_nobody_there():
-    """A refused connection is named as such."""
+    """E12: a refused connection is named as such."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     result = failure(attempt(f"http://127.0.0.1:{port}"), LoginUnavailableError, None)
@@ -741,7 +741,7 @@ RETRY_AFTERS = {
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize(("text", "seconds"), RETRY_AFTERS.values(), ids=RETRY_AFTERS)
 def test_retry_after(text, seconds, status, dated):
-    """`Retry-After` is taken in both its forms, up to 15 min; a date is compared with the server's clock, else ours."""
+    """E13: `Retry-After` is taken in both forms, up to 15 min; a date is compared with the server's clock if known."""
     # Our clock is wrong where the server's is known, and right where it is not.
     clock = Clock(wall=lambda: SENT + (86_400 if dated else 0))
     with FaultServer(date=(lambda: SENT) if dated else None) as server:
@@ -752,7 +752,7 @@ def test_retry_after(text, seconds, status, dated):
 
 @pytest.mark.parametrize("status", [200, 302, 400, 404, 422])
 def test_retry_after_of_another_answer(server, status):
-    """What is not worth trying again has no time at which to try it."""
+    """E13: what is not worth trying again has no time at which to try it."""
     server.on_login(answer(status, b"", {"Retry-After": "7"}))
     result = attempt(server.base_url)
     assert isinstance(result, Failure)
@@ -788,7 +788,7 @@ LONG = {200: LoginResponseError, 400: LoginRefusedError, 422: LoginValidationErr
 @pytest.mark.parametrize("status", [*LONG, 503])
 @pytest.mark.parametrize(("head", "piece"), ENDLESS.values(), ids=ENDLESS)
 def test_endless_answer(server, head, piece, status):
-    """An answer without end is not read to its end: the client hangs up, and the status still counts."""
+    """E8: an answer without end is not read to its end: the client hangs up, and the status still counts."""
     gone = threading.Event()
     server.on_login(endless(gone, head % status, piece))
     failure(attempt(server.base_url), LONG.get(status, LoginUnavailableError), status)
@@ -796,7 +796,7 @@ def test_endless_answer(server, head, piece, status):
 
 
 def test_bomb(server):
-    """An answer that unpacks to 64 MB takes the memory of neither."""
+    """E8: an answer that unpacks to 64 MB takes the memory of neither."""
     bomb = gzip.compress(bytes(64 << 20), 1)
     server.on_login(answer(200, bomb, {"Content-Encoding": "gzip"}))
     tracemalloc.start()
@@ -817,7 +817,7 @@ DRIPS = {
 
 @pytest.mark.parametrize(("head", "drop"), DRIPS.values(), ids=DRIPS)
 def test_drip(server, head, drop):
-    """What `opened` is given ends an attempt whose answer comes drop by drop, each of them in time."""
+    """E8: what `opened` is given ends an attempt whose answer comes drop by drop, each of them in time."""
     dripping, ended = threading.Event(), threading.Event()
     closes = []
 
@@ -845,7 +845,7 @@ def test_drip(server, head, drop):
 
 
 def test_closed_before_it_is_sent(server):
-    """An attempt that is ended before anything went out sends nothing."""
+    """E8: an attempt that is ended before anything went out sends nothing."""
     failure(attempt(server.base_url, opened=lambda close: close()), LoginUnavailableError, None)
     assert server.exchanges == []
 
@@ -864,7 +864,7 @@ TIMEOUTS = {
 
 @pytest.mark.parametrize(("timeout", "within", "expected"), TIMEOUTS.values(), ids=TIMEOUTS)
 def test_timeouts(timeout, within, expected):
-    """No single wait is longer than what is left of the login, and none longer than the caller's timeout."""
+    """E9: no single wait is longer than what is left of the login, and none longer than the caller's timeout."""
     seen = []
 
     def handler(request):
@@ -1006,7 +1006,7 @@ ASYNC_FAILURES = {
 
 @pytest.mark.parametrize(("status", "headers", "pieces", "kind", "sent"), ASYNC_FAILURES.values(), ids=ASYNC_FAILURES)
 def test_async_transport_that_fails(status, headers, pieces, kind, sent):
-    """Its answers mean what they mean otherwise; they are read no further than the cap, and closed."""
+    """E8, E12: its answers mean what they mean otherwise; they are read no further than the cap, and closed."""
     body = AsyncBody(pieces)
     transport = AsyncTransport(lambda: httpx.Response(status, headers=headers, stream=body))
     result = attempt("https://kyc.example.com", transport=transport)
@@ -1028,7 +1028,7 @@ RAISED = {
 @pytest.mark.parametrize("make", [SyncTransport, AsyncTransport])
 @pytest.mark.parametrize("error", RAISED.values(), ids=RAISED)
 def test_transport_that_raises(make, error):
-    """Whatever a transport raises is a login that could not be completed, of which only the kind is told."""
+    """E12: whatever a transport raises is a login that could not be completed, of which only the kind is told."""
 
     def respond():
         raise error
@@ -1040,7 +1040,7 @@ def test_transport_that_raises(make, error):
 
 
 def test_transport_that_takes_too_long():
-    """A transport that never answers is left when the time is up."""
+    """E9: a transport that never answers is left when the time is up."""
 
     class Hanging(httpx.AsyncBaseTransport):
         async def handle_async_request(self, request):
@@ -1090,7 +1090,7 @@ def test_needs_loop(connection, needed):
 
 
 def test_proxy(server):
-    """A proxy of the caller's carries the login, and one of the environment does unless `trust_env=False`."""
+    """D8: a proxy of the caller's carries the login, and one of the environment does unless `trust_env=False`."""
     with FaultServer() as proxy:
         assert isinstance(attempt(server.base_url, proxy=proxy.base_url), Grant)
         assert [exchange.target for exchange in proxy.exchanges] == [f"{server.base_url}/auth/jwt/login"]
@@ -1099,7 +1099,7 @@ def test_proxy(server):
 
 @pytest.mark.parametrize("trust_env", [True, False])
 def test_proxy_of_the_environment(server, monkeypatch, trust_env):
-    """A proxy of the environment carries it too, unless `trust_env=False`."""
+    """D8: a proxy of the environment carries it too, unless `trust_env=False`."""
     with FaultServer() as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.base_url)
         assert isinstance(attempt(server.base_url, trust_env=trust_env), Grant)
@@ -1114,7 +1114,7 @@ BAD_PROXIES = {
 
 @pytest.mark.parametrize("proxy", BAD_PROXIES.values(), ids=BAD_PROXIES)
 def test_bad_proxy(monkeypatch, proxy):
-    """A proxy that is none does not make an attempt raise, be it an argument or the environment's."""
+    """D8: a proxy that is none does not make an attempt raise, be it an argument or the environment's."""
     monkeypatch.setenv("HTTPS_PROXY", proxy)
     for connection in ({"proxy": proxy}, {}):
         result = attempt("https://kyc.example.com", **connection)
@@ -1175,7 +1175,7 @@ def test_every_failure_says_what_to_do(server):
 
 
 def test_counted(server):
-    """One attempt is one request, whatever comes of it."""
+    """E12: one attempt is one request, whatever comes of it."""
     server.on_login(answer(503), answer(400), issue())
     for count in (1, 2, 3):
         attempt(server.base_url)
@@ -1222,7 +1222,7 @@ statuses = st.sampled_from([200, 200, 200, 400, 400, 422, 422, 429, 302, 503]) |
 
 @given(statuses, st.lists(st.tuples(header_names, header_values), max_size=4), bodies)
 def test_any_answer(status, headers, body):
-    """Whatever the answer is, it becomes a grant of a usable token or a failure that shows no secret."""
+    """E6, E7, E10: whatever the answer is, it becomes a grant of a usable token or a failure that shows no secret."""
     raw_headers = [(name.encode(), value.encode("utf-8", "surrogatepass")) for name, value in headers]
     # As a stream, as from a socket: content would be unpacked by httpx before the login sees it.
     result = attempt_with(lambda _: httpx.Response(status, headers=raw_headers, stream=httpx.ByteStream(body)))

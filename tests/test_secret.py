@@ -107,7 +107,7 @@ def holder(request):
 
 @pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
 def test_looks(holder, look):
-    """Whatever turns it into text names its class, and does not show the secret."""
+    """H1: whatever turns it into text names its class, and does not show the secret."""
     text = look(holder)
     assert type(holder).__name__ in text
     assert CANARY not in text
@@ -115,7 +115,7 @@ def test_looks(holder, look):
 
 @pytest.mark.parametrize(("take", "kind"), REFUSED.values(), ids=REFUSED)
 def test_refused(holder, take, kind):
-    """Whatever would take it apart is refused, with an error that does not show the secret either."""
+    """H1: whatever would take it apart is refused, with an error that does not show the secret either."""
     with pytest.raises(kind) as caught:
         take(holder)
     assert CANARY not in rendered(caught.value)
@@ -128,7 +128,7 @@ def test_pickle_says_what_to_do(holder):
 
 
 def test_copies_are_the_object_itself(holder):
-    """A copy is the object itself, as for every other thing in Python that cannot change."""
+    """H1: a copy is the object itself, as for every other thing in Python that cannot change."""
     assert copy.copy(holder) is holder
     assert copy.deepcopy({"holder": holder})["holder"] is holder
 
@@ -145,7 +145,7 @@ def test_frozen(holder, name):
 
 
 def test_what_is_shown():
-    """Of a token the expiry is seen, of credentials nothing: a login is often a person's e-mail address."""
+    """H1: of a token the expiry is seen, of credentials nothing: a login is often a person's e-mail address."""
     assert repr(token()) == f"Token(expires_at={EXPIRES_AT!r}, value=***)"
     assert repr(credentials()) == "Credentials(password=***, username=***)"
     assert repr(EXPIRES_AT) in repr(lease())

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import kyc_client
+from blocking import LoopWatch
 from colours import COLOURS
 from fault_server import FaultServer
 from kyc_client._flight import Backoff
@@ -32,6 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Keep the real stderr, which is not captured yet: what the watchdog says must not be lost with the process."""
+    config.addinivalue_line("markers", "blocks_the_loop: blocks an event loop, because that is what it is about")
     config.stash[_STDERR] = os.dup(2)
 
 
@@ -46,6 +48,17 @@ def _watchdog(request: pytest.FixtureRequest) -> Iterator[None]:
     faulthandler.dump_traceback_later(WATCHDOG_SECONDS, exit=True, file=request.config.stash[_STDERR])
     yield
     faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.fixture(autouse=True)
+def _loop_watch(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A12: in no test does our code block an event loop."""
+    if request.node.get_closest_marker("blocks_the_loop"):
+        yield
+        return
+    with LoopWatch() as watch:
+        yield
+    assert watch.found == []
 
 
 @pytest.fixture(autouse=True)

@@ -33,7 +33,7 @@ REFUSED = answer(401, {"detail": "Unauthorized"})
 def test_first_request_logs_in_and_the_next_ones_use_the_token(
     server: FaultServer, auth: LoginAuth, colour: Colour
 ) -> None:
-    """No login before the first request, one login for many; in threads, asyncio and trio."""
+    """A13: no login before the first request, one for many, and the token on each; in threads, asyncio and trio."""
     assert server.login_count == 0
     for _ in range(3):
         assert colour.send("GET", f"{server.base_url}/api", client={"auth": auth}).status_code == 200
@@ -485,6 +485,7 @@ def test_reset_forgets_the_token(server: FaultServer, auth: LoginAuth) -> None:
 # Event loops
 
 
+@pytest.mark.blocks_the_loop
 def test_sync_call_on_the_thread_of_a_loop_that_waits_for_the_login(server: FaultServer, auth: LoginAuth) -> None:
     """A10: a task waits for the login, and a sync call blocks its loop with the same wait: both get the token."""
     arrived, gate = threading.Event(), threading.Event()
@@ -580,6 +581,7 @@ def test_login_over_an_async_transport_that_hangs_is_ended_in_time(
     loops.run(main)
 
 
+@pytest.mark.blocks_the_loop
 def test_sync_call_on_the_thread_of_a_loop_that_carries_the_login(
     server: FaultServer, credentials: kyc_client.Credentials
 ) -> None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, NoReturn
 
+import httpx
 import pytest
 
+from blocking import LoopWatch
+from colours import Asyncio, Trio
 from kyc_client._loops import current_loop, run_on_private_loop, runner_of_this_task
 
 if TYPE_CHECKING:
-    import httpx
+    from fault_server import FaultServer
+    from kyc_client import LoginAuth
 
 
 async def _never() -> NoReturn:
@@ -41,3 +46,31 @@ def test_private_loop_inside_of_a_loop_is_an_error_and_leaves_no_coroutine_behin
 def test_no_loop_is_running_here() -> None:
     """Sync code has none, although asyncio is loaded."""
     assert current_loop() is None
+
+
+@pytest.mark.blocks_the_loop
+@pytest.mark.parametrize("colour", [Asyncio(), Trio()], ids=repr)
+def test_blocking_call_on_a_loop_is_found(auth: LoginAuth, colour: Asyncio | Trio) -> None:
+    """A12: the watch that all tests run under finds what it is there for, also if somebody swallows its error."""
+
+    async def block() -> None:
+        with contextlib.suppress(Exception):
+            auth.get_token()
+
+    with LoopWatch() as watch:
+        colour.run(block)
+    assert watch.found == ["lock.acquire"]
+
+
+def test_two_tasks_on_one_loop_wait_for_one_login(server: FaultServer, auth: LoginAuth) -> None:
+    """A12: a lock held over an await would block the loop with its second task; both get their answer."""
+
+    async def main() -> list[int]:
+        async with asyncio.timeout(10), httpx.AsyncClient(auth=auth) as client:
+            both = await asyncio.gather(*(client.get(f"{server.base_url}/api") for _ in range(2)))
+            return [response.status_code for response in both]
+
+    for _ in range(2):
+        assert asyncio.run(main()) == [200, 200]
+        server.revoke()
+    assert server.login_count == 2

@@ -17,7 +17,7 @@ from kyc_openapi import AuthenticatedClient
 from ._auth import CONNECTION_ARGUMENTS, DEFAULT_TIMEOUT, CredentialsSource, LoginAuth, as_timeout, misuse_of, settle
 from ._credentials import LOGIN, PASSWORD
 from ._login import USER_AGENT
-from ._loops import current_loop
+from ._loops import current_loop, is_over
 from ._reporter import OnEvent  # noqa: TC001 - for those who evaluate the annotations
 from .errors import ConfigurationError
 
@@ -155,6 +155,9 @@ class ConnectedClient(AuthenticatedClient):
         with own.lock:
             client = own.without_loop if loop is None else own.by_loop.get(loop)
             if client is None:
+                # A loop that ended without closing its connections is referred to by them, and so would stay for ever.
+                for gone in [other for other in own.by_loop if is_over(other)]:
+                    del own.by_loop[gone]
                 client = own.without_loop or AuthenticatedClient.get_async_httpx_client(attrs.evolve(self))
                 own.without_loop = None
                 if loop is None:

@@ -41,6 +41,12 @@ def current_loop() -> object | None:
         return None
 
 
+def is_over(loop: object) -> bool:
+    """Whether an asyncio loop has been closed. Of a trio run nobody needs to know: connections do not refer to it."""
+    is_closed = getattr(loop, "is_closed", None)
+    return is_closed is not None and is_closed()
+
+
 async def wait_for(future: Future[Any]) -> None:
     """Wait until a thread resolves the future. A cancelled wait leaves the future, and everybody else, alone."""
     trio = _trio()

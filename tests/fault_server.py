@@ -182,6 +182,11 @@ class FaultServer:
         """All other requests that came in."""
         return [exchange for exchange in list(self.exchanges) if not exchange.path.endswith(LOGIN_PATH)]
 
+    @property
+    def open_connections(self) -> int:
+        """How many connections clients hold open at this moment."""
+        return len(self._connections)
+
     def new_token(self, **claims: Any) -> str:
         """A token that this server accepts: a JWT in form, plainly a fake, and different from all others."""
         with self._lock:

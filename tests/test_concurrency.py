@@ -12,7 +12,6 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -22,7 +21,8 @@ import trustme
 
 import kyc_client
 from colours import Asyncio, Threads, Trio
-from fault_server import FaultServer, after, answer, check, drip, issue
+from fault_server import FaultServer, answer, check, drip, issue
+from gate import Gate, waiters
 from kyc_client import LoginAuth, connect
 from kyc_openapi.api.resource import get_resource
 
@@ -30,42 +30,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from colours import Colour
-    from fault_server import Behaviour, Exchange
+    from fault_server import Behaviour
 
 REFUSED = answer(400, {"detail": "LOGIN_BAD_CREDENTIALS"})
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-
-
-class Gate:
-    """A login that tells when it has come in, and is answered when the test says so."""
-
-    def __init__(self, then: Behaviour | None = None) -> None:
-        self.arrived = threading.Event()
-        self.opened = threading.Event()
-        self._then = then or issue()
-
-    def __call__(self, exchange: Exchange) -> None:
-        self.arrived.set()
-        after(self.opened, self._then)(exchange)
-
-    def open_when(self, condition: Callable[[], bool]) -> threading.Thread:
-        """Answer as soon as the condition holds, and in any case after 10 s."""
-
-        def watch() -> None:
-            end = time.monotonic() + 10
-            while not condition() and time.monotonic() < end:
-                self.opened.wait(0.005)
-            self.opened.set()
-
-        thread = threading.Thread(target=watch)
-        thread.start()
-        return thread
-
-
-def waiters(auth: LoginAuth) -> int:
-    """How many wait for the login under way: blocked threads do not register, tasks do, with a callback each."""
-    flight = auth._source._flight
-    return 0 if flight is None else len(flight.future._done_callbacks)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -441,26 +409,6 @@ def test_importing_and_connecting_do_nothing() -> None:
     )
     # What a login needs is loaded by then: a fork in the middle of an import would block the child for ever.
     assert done.stdout.split() == ["False", "1", "True", "True"]
-
-
-def test_logins_leave_nothing_behind(server: FaultServer, auth: LoginAuth) -> None:
-    """I8: after many logins there are no more threads and open files than before."""
-    auth.get_token()
-    before = _things()
-    for _ in range(100):
-        auth.reset()
-        auth.get_token()
-    end = time.monotonic() + 10
-    while _things() > before and time.monotonic() < end:
-        time.sleep(0.01)  # The last login's thread, and the server's, are on their way out.
-    assert _things() <= before
-    assert server.login_count == 101
-
-
-def _things() -> tuple[int, int]:
-    ours = [thread for thread in threading.enumerate() if thread.name != "fault-server"]
-    descriptors = Path("/proc/self/fd")
-    return len(ours), len(list(descriptors.iterdir())) if descriptors.is_dir() else 0
 
 
 def test_check_is_what_the_server_does_by_default(server: FaultServer) -> None:

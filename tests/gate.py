@@ -1,0 +1,47 @@
+"""A login that waits for the test, and who waits for it meanwhile."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from fault_server import after, issue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fault_server import Behaviour, Exchange
+    from kyc_client import LoginAuth
+
+
+class Gate:
+    """A login that tells when it has come in, and is answered when the test says so."""
+
+    def __init__(self, then: Behaviour | None = None) -> None:
+        self.arrived = threading.Event()
+        self.opened = threading.Event()
+        self._then = then or issue()
+
+    def __call__(self, exchange: Exchange) -> None:
+        self.arrived.set()
+        after(self.opened, self._then)(exchange)
+
+    def open_when(self, condition: Callable[[], bool]) -> threading.Thread:
+        """Answer as soon as the condition holds, and in any case after 10 s."""
+
+        def watch() -> None:
+            end = time.monotonic() + 10
+            while not condition() and time.monotonic() < end:
+                self.opened.wait(0.005)
+            self.opened.set()
+
+        thread = threading.Thread(target=watch)
+        thread.start()
+        return thread
+
+
+def waiters(auth: LoginAuth) -> int:
+    """How many wait for the login under way: blocked threads do not register, tasks do, with a callback each."""
+    flight = auth._source._flight
+    return 0 if flight is None else len(flight.future._done_callbacks)  # type: ignore[attr-defined]

@@ -334,6 +334,15 @@ class TokenSource:
             self._rejected = False
             self._forget_failures()
 
+    def start_over(self, clock: Clock) -> Clock:
+        """Forget everything, and tell the time by another clock; returns the one before. For `kyc_client.testing`."""
+        with self._lock:
+            before = self._clock
+            self._clock = self._endpoint.clock = clock
+            self._monotonic, self._wall = clock.monotonic, clock.wall
+            self.reset()
+        return before
+
     def after_fork(self) -> None:
         """Start over in a forked child: the token is as good as before, but the parent's login will never land here."""
         self._lock = threading.RLock()
@@ -507,6 +516,11 @@ async def wait_async(steps: Steps) -> Lease:
             lease: Lease = arrival.value
             return lease
         await wait_for(flight.future)
+
+
+def living_sources() -> list[TokenSource]:
+    """Every source of this process that is in use."""
+    return list(_sources)
 
 
 def _after_fork_in_child() -> None:

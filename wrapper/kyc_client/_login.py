@@ -52,7 +52,7 @@ class LoginEndpoint:
         self._base_url = base_url
         self._timeout = timeout
         self._connection = dict(connection)
-        self._clock = clock
+        self.clock = clock
 
         _import_eagerly()
 
@@ -93,7 +93,7 @@ class LoginEndpoint:
                 parsed = login.sync_detailed(client=client, body=form).parsed
             except Exception as error:  # noqa: BLE001 - the caller's transport may raise anything, as may a hostile body
                 answer.note(error)
-        return judge(answer, parsed, credentials, base_url=self._base_url, wall=self._clock.wall())
+        return judge(answer, parsed, credentials, base_url=self._base_url, wall=self.clock.wall())
 
     def _arguments(self, within: float, run_async: RunAsync) -> dict[str, Any]:
         def lend(transport: Any) -> Any:

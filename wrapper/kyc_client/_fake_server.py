@@ -12,7 +12,8 @@ import socket
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, Self
+from socketserver import TCPServer
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import httpx
 
@@ -23,9 +24,8 @@ if TYPE_CHECKING:
 
     from ._fake_transport import Respond
 
+_HOST = "127.0.0.1"
 _log = logging.getLogger("kyc_client.testing")
-# Seconds between two looks at whether the server is to stop.
-_POLL = 0.05
 
 
 class LoopbackServer:
@@ -45,16 +45,23 @@ class LoopbackServer:
 
     def __enter__(self) -> Self:
         self._http = _HTTPServer(self)
-        self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(_POLL,), name="kyc-fake", daemon=True)
+        self.url = f"http://{_HOST}:{self._http.server_port}"
+        self._ended = False
+        self._thread = threading.Thread(target=self._serve, name="kyc-fake", daemon=True)
         self._thread.start()
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        self._http.shutdown()
+        # `serve_forever()` and `shutdown()` would look every now and then; a connection wakes at once.
+        self._ended = True
+        socket.create_connection((_HOST, self._http.server_port)).close()
         self._thread.join()
         self._http.server_close()
         self._http.hang_up()
+
+    def _serve(self) -> None:
+        while not self._ended:
+            self._http.handle_request()
 
     def answer(self, request: httpx.Request) -> Answer | None:
         """The answer to a request; None if there is to be none, and the connection to be closed."""
@@ -75,9 +82,14 @@ class _HTTPServer(ThreadingHTTPServer):
     request_queue_size = 128
 
     def __init__(self, owner: LoopbackServer) -> None:
-        super().__init__(("127.0.0.1", 0), _Connection)
+        super().__init__((_HOST, 0), _Connection)
         self.owner = owner
         self._open: set[socket.socket] = set()
+
+    def server_bind(self) -> None:
+        # Not HTTPServer's, which asks the name service what this machine is called.
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = _HOST, self.server_address[1]
 
     def process_request(self, request: Any, client_address: Any) -> None:
         self._open.add(request)
@@ -102,14 +114,13 @@ class _HTTPServer(ThreadingHTTPServer):
 class _Connection(BaseHTTPRequestHandler):
     """One connection: reads requests, sends answers."""
 
-    server: _HTTPServer
     protocol_version = "HTTP/1.1"
     # Else a body might wait for the client's acknowledgement of the head.
     disable_nagle_algorithm = True
     wbufsize = -1
 
     def _exchange(self) -> None:
-        owner = self.server.owner
+        owner = cast("_HTTPServer", self.server).owner
         url = httpx.URL(owner.url).copy_with(raw_path=self.path.encode("latin-1"))
         headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self.headers.items()]
         body = b"".join(self._body())

@@ -92,7 +92,7 @@ class FakeTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Answer a request of an `httpx.AsyncClient`; httpx calls it."""
         self._check_origin(request)
-        body = [chunk async for chunk in request.stream]  # type: ignore[union-attr]  # as above
+        body: list[bytes] = [chunk async for chunk in request.stream]  # type: ignore[union-attr]  # as above
         answer = self._take(request, b"".join(body))
         patience = _patience(request)
         if answer.delay and not await answer.ahold(patience):

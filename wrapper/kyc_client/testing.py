@@ -40,7 +40,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from unittest import mock
@@ -48,7 +48,6 @@ from urllib.parse import parse_qs, unquote
 
 import httpx
 
-from . import _auth
 from ._auth import LoginAuth
 from ._client import connect
 from ._credentials import BASE_URL, LOGIN, PASSWORD, Credentials
@@ -246,14 +245,15 @@ class FakeKYC:
         """
         if self._server_url is None:
             arguments.setdefault("transport", self.transport)
-        client = connect(self.base_url, **{"credentials": lambda: self.credentials, **arguments})
+        credentials = arguments.pop("credentials", lambda: self.credentials)
+        client = connect(self.base_url, credentials=credentials, **arguments)
         auth = client.get_httpx_client().auth
         assert isinstance(auth, LoginAuth)  # noqa: S101 - what connect() has just put there
-        auth._source.start_over(self._time.clock())  # noqa: SLF001 - of this package
+        auth._source.start_over(self._time.clock())  # noqa: SLF001 - of this package  # pyright: ignore[reportPrivateUsage]
         return client
 
     @contextlib.contextmanager
-    def serve(self, server: LoopbackServer | None = None) -> Iterator[Self]:
+    def serve(self, server: LoopbackServer | None = None) -> Generator[Self, None, None]:
         """Serve on 127.0.0.1, over a socket, until the block ends.
 
         What an answer of the test's raised (an `assert`, say), and its client saw as a 500, is raised at the end.
@@ -276,14 +276,14 @@ class FakeKYC:
     # Time
 
     @contextlib.contextmanager
-    def control_time(self) -> Iterator[Self]:
+    def control_time(self) -> Generator[Self, None, None]:
         """Make every `LoginAuth` of this process tell the time by the fake's clock until the block ends.
 
         Those that exist forget their tokens and failures at both ends, so that no test sees what another left behind.
         """
         before = [(source, source.start_over(self._time.clock())) for source in living_sources()]
         try:
-            with mock.patch.object(_auth, "Clock", self._time.clock):
+            with mock.patch("kyc_client._auth.Clock", self._time.clock):
                 yield self
         finally:
             clocks = dict(before)
@@ -417,10 +417,9 @@ class FakeKYC:
         if not path.startswith("/") or "?" in path or path == LOGIN_PATH:
             raise ValueError(f"A route's path starts with / and has no query, and is not {LOGIN_PATH} (fail_login()).")
         if answer is None:
-            body: dict[str, Any] = {"content": content} if json is _NOTHING else {"json": json}
-            # Once now, so that what cannot be sent is known here.
-            httpx.Response(status, headers=headers, **body)
-            answer = lambda _: httpx.Response(status, headers=headers, **body)  # noqa: E731 - typed by its parameter
+            if json is not _NOTHING:
+                content, headers = _encode(json), {"Content-Type": "application/json", **(headers or {})}
+            answer = lambda _: httpx.Response(status, headers=headers, content=content)  # noqa: E731 - typed above
         elif json is not _NOTHING or content is not None or headers is not None or status != 200:
             raise TypeError("A route is answered by a function, or by status, json, content and headers: not by both.")
         route = Route(method.upper(), path, answer, delay, public)
@@ -545,7 +544,14 @@ def _as_response(answer: Any) -> httpx.Response:
     if inspect.iscoroutine(answer):
         answer.close()  # Python would complain about what was never awaited.
         raise TypeError("The function that answers a route must not be async.")
-    return answer if isinstance(answer, httpx.Response) else httpx.Response(200, json=answer)
+    if isinstance(answer, httpx.Response):
+        return answer
+    return httpx.Response(200, content=_encode(answer), headers={"Content-Type": "application/json"})
+
+
+def _encode(value: Any) -> str:
+    # httpx would send nothing for None.
+    return json_module.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _default_detail(status: int) -> Any:

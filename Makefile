@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 UV      = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test record generate check-generated spec-lint lint format types build lock check clean
+.PHONY: help setup demo test record generate check-generated spec-lint spec-diff api-diff check-version lint format types build lock check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -43,9 +43,17 @@ generate: $(VENV)/.dev ## generate OUT from SPEC (generated/kyc_openapi from ope
 check-generated: $(VENV)/.dev ## fail if OUT is not exactly what SPEC generates
 	$(BIN)/python tools/generate.py --spec $(SPEC) --out $(OUT) --check
 
-spec-lint: $(VENV)/.dev ## check SPEC against the OpenAPI standard, and its style where npx is there
-	@if command -v npx >/dev/null; then REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true npx --yes @redocly/cli@2.77.0 lint $(SPEC); else echo "spec-lint: no npx, so no redocly lint"; fi
-	$(BIN)/openapi-spec-validator $(SPEC)
+spec-lint: $(VENV)/.dev ## check SPEC against the OpenAPI standard, and by redocly's rules
+	$(BIN)/python tools/spec_lint.py $(SPEC)
+
+spec-diff: $(VENV)/.dev ## show what changed in the HTTP contract since BASE (by default the last release)
+	$(BIN)/python tools/spec_diff.py --spec $(SPEC) --base "$(BASE)"
+
+api-diff: $(VENV)/.dev ## show what changed since BASE for the code that imports us
+	$(BIN)/python tools/api_diff.py --base "$(BASE)"
+
+check-version: $(VENV)/.dev ## fail if something broke since the last release and the version does not say so
+	$(BIN)/python tools/spec_diff.py --spec $(SPEC) --since-release && $(BIN)/python tools/api_diff.py --since-release
 
 lint: $(VENV)/.dev ## check style and the direction of imports
 	$(BIN)/ruff check
@@ -58,7 +66,7 @@ format: $(VENV)/.dev ## format the hand-written code
 
 types: $(VENV)/.dev ## check types with mypy and pyright, strictly
 	$(BIN)/mypy
-	$(BIN)/mypy tools/generate.py
+	$(BIN)/mypy tools/*.py
 	$(BIN)/mypy tests/typing
 	$(BIN)/pyright
 
@@ -69,7 +77,7 @@ build: $(VENV)/.dev ## build the wheel and the sdist into dist/
 lock: $(VENV)/.uv ## pin again what the development tools bring with them
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --upgrade --all-extras --group dev pyproject.toml --output-file constraints.txt
 
-check: lint types check-generated spec-lint test build ## all that a change must pass
+check: lint types check-generated spec-lint check-version test build ## all that a change must pass
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage

@@ -1,0 +1,193 @@
+"""The Python surface of the two packages: what is public, and what changed in it."""
+
+from __future__ import annotations
+
+import ast
+import logging
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import griffe
+
+from _changes import Change, Impact
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+PACKAGES = ("kyc_openapi", "kyc_client")
+MODELS = "kyc_openapi.models"
+# The version differs as it must; the others are how it is done, not what.
+NOT_COMPARED = {"__version__", "__slots__", "T"}
+Thing: TypeAlias = griffe.Object | griffe.Alias
+Surface: TypeAlias = dict[str, Thing]
+
+
+class AttrsInit(griffe.Extension):
+    """Gives the classes of attrs the `__init__` that they have when they run: griffe knows that of dataclasses only."""
+
+    def on_class(self, *, cls: griffe.Class, **_others: Any) -> None:
+        """Add it to one class, if it is one of attrs'."""
+        # Both names are the generator's; it uses no others.
+        if not any(
+            getattr(mark.value, "canonical_path", "") in {"attrs.define", "attr.define"} for mark in cls.decorators
+        ):
+            return
+        parameters = [griffe.Parameter("self", kind=griffe.ParameterKind.positional_or_keyword)]
+        parameters += filter(None, map(_parameter, cls.members.values()))
+        # Those by name only come last, or griffe would see others move when one is added.
+        parameters.sort(key=lambda parameter: parameter.kind is griffe.ParameterKind.keyword_only)
+        init = griffe.Function("__init__", parameters=griffe.Parameters(*parameters), returns="None", parent=cls)
+        cls.set_member("__init__", init)
+
+
+def _parameter(member: Thing) -> griffe.Parameter | None:
+    """What a field of a class of attrs is to its `__init__`."""
+    if not isinstance(member, griffe.Attribute) or member.annotation is None or "property" in member.labels:
+        return None
+    given: dict[str, Any] = {}
+    default: Any = member.value
+    if isinstance(member.value, griffe.ExprCall) and member.value.canonical_path in {"attrs.field", "attr.field"}:
+        given = {each.name: each.value for each in member.value.arguments if isinstance(each, griffe.ExprKeyword)}
+        default = given.get("default", given.get("factory"))
+    if str(given.get("init")) == "False":
+        return None
+    by_name = str(given.get("kw_only")) == "True"
+    return griffe.Parameter(
+        str(given["alias"]).strip("'\"") if "alias" in given else member.name.lstrip("_"),
+        annotation=member.annotation,
+        kind=griffe.ParameterKind.keyword_only if by_name else griffe.ParameterKind.positional_or_keyword,
+        default=default,
+    )
+
+
+def load(*folders: Path) -> dict[str, griffe.Module]:
+    """Read both packages from their source, without running them."""
+    # It would report each import from outside of the packages that it cannot follow.
+    logging.getLogger("griffe").setLevel(logging.CRITICAL)
+    loader = griffe.GriffeLoader(
+        extensions=griffe.load_extensions(AttrsInit()), search_paths=list(folders), allow_inspection=False
+    )
+    modules = {name: loader.load(name) for name in PACKAGES}
+    loader.resolve_aliases(external=False)
+    for package in modules.values():
+        _hide(package)
+    return modules  # type: ignore[return-value]  # a package is a module
+
+
+def _hide(thing: Thing) -> None:
+    """Take from the public names those that nobody is to rely on."""
+    for member in thing.members.values():
+        # Models are imported from the package; which module each is in is the generator's business.
+        if member.name in NOT_COMPARED or (thing.path == MODELS and member.is_module):
+            member.public = False
+        if not member.is_alias and (member.is_module or member.is_class):
+            _hide(member)
+
+
+def surface(thing: Thing, path: str) -> Iterator[tuple[str, Thing]]:
+    """Yield every public thing below this one, with the path by which it is found."""
+    try:
+        # What a class inherits is its own, to those who use it.
+        members = thing.all_members if thing.is_class else thing.members
+    except griffe.AliasResolutionError:
+        return  # somebody else's
+    for name, member in members.items():
+        if member.is_public:
+            yield f"{path}.{name}", member
+            # A module that is imported elsewhere is looked at where it is.
+            if member.is_class or (member.is_module and not member.is_alias):
+                yield from surface(member, f"{path}.{name}")
+
+
+def shortest_paths(*surfaces: Surface) -> dict[str, str]:
+    """Map each thing, by the path where it is defined, to the shortest of the paths by which it is found."""
+    paths: dict[str, str] = {}
+    for found in surfaces:
+        for path, thing in found.items():
+            paths[thing.canonical_path] = min(paths.get(thing.canonical_path, path), path, key=len)
+    return paths
+
+
+def changes(old: dict[str, griffe.Module], new: dict[str, griffe.Module]) -> set[Change]:
+    """List what changed for those who import the packages."""
+    then, now = ({path: thing for name in PACKAGES for path, thing in surface(side[name], name)} for side in (old, new))
+    shortest = shortest_paths(then, now)
+    found: set[Change] = set()
+    for name in PACKAGES:
+        for breakage in griffe.find_breaking_changes(old[name], new[name]):
+            found.add(_breakage(breakage, shortest))
+    for path, thing in now.items():
+        parent = path.rpartition(".")[0]
+        if path in then:
+            if shortest[thing.canonical_path] == path:
+                found.update(_types(path, then[path], thing))
+                found.update(_new_parameters(path, then[path], thing))
+        elif (parent in then or parent in PACKAGES) and not thing.is_special:
+            found.add(Change(Impact.ADDS, path, f"new {thing.kind.value}"))
+    return found
+
+
+def _breakage(breakage: griffe.Breakage, shortest: dict[str, str]) -> Change:
+    where = shortest.get(breakage.obj.canonical_path, breakage.obj.canonical_path)
+    what = breakage.kind.value[0].lower() + breakage.kind.value[1:]
+    subject = breakage.new_value if breakage.old_value is None else breakage.old_value
+    if isinstance(subject, griffe.Parameter):
+        where += f"({subject.name})"
+        if breakage.kind is griffe.BreakageKind.PARAMETER_CHANGED_DEFAULT:
+            what += f" from {subject.default} to {breakage.new_value.default}"
+    return Change(Impact.BREAKS, where, what)
+
+
+def _parameters(thing: Thing) -> dict[str, griffe.Parameter]:
+    """The parameters of a function, by name."""
+    return {parameter.name: parameter for parameter in thing.parameters} if thing.is_function else {}  # type: ignore[union-attr]
+
+
+def _new_parameters(path: str, then: Thing, now: Thing) -> Iterator[Change]:
+    """Yield the parameters that are new and harmless; griffe has those that are new and required."""
+    before = _parameters(then)
+    for name, parameter in _parameters(now).items():
+        if name not in before and not parameter.required:
+            yield Change(Impact.ADDS, f"{path}({name})", "new parameter, which may be left out")
+
+
+def _types(path: str, then: Thing, now: Thing) -> Iterator[Change]:
+    """Yield where a type got wider for those who read it, or narrower for those who give it: griffe does not look."""
+    if then.kind is not now.kind:
+        return
+    if then.is_attribute:
+        yield from _widened(path, then.annotation, now.annotation)  # type: ignore[union-attr]
+    for name, parameter in _parameters(now).items():
+        if name in _parameters(then):
+            refused = union(_parameters(then)[name].annotation) - union(parameter.annotation)
+            if refused and parameter.annotation is not None:
+                yield Change(Impact.BREAKS, f"{path}({name})", f"no longer takes {' | '.join(sorted(refused))}")
+    if then.is_function:
+        yield from _widened(path, then.returns, now.returns)  # type: ignore[union-attr]
+
+
+def _widened(path: str, then: Any, now: Any) -> Iterator[Change]:
+    added = union(now) - union(then)
+    if added and then is not None:
+        yield Change(Impact.BREAKS, path, f"may now be {' | '.join(sorted(added))}")
+
+
+def union(annotation: Any) -> set[str]:
+    """Take a type apart into its alternatives: `A | B`, also within one of one argument, as `Response[A | B]`.
+
+    Nothing is known of what has no annotation.
+    """
+    return set() if annotation is None else set(_alternatives(ast.parse(str(annotation), mode="eval").body))
+
+
+def _alternatives(node: ast.expr) -> Iterator[str]:
+    match node:
+        case ast.BinOp(left, ast.BitOr(), right):
+            yield from _alternatives(left)
+            yield from _alternatives(right)
+        case ast.Subscript(value, ast.BinOp() as inner):
+            yield from (f"{ast.unparse(value)}[{each}]" for each in _alternatives(inner))
+        case ast.Constant(str(text)):
+            yield from _alternatives(ast.parse(text, mode="eval").body)
+        case _:
+            yield ast.unparse(node)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 OnEvent: TypeAlias = Callable[["Event"], object]
 
 _log = logging.getLogger("kyc_client")
+# Without it, Python prints the warnings of a program that has set up no logging to stderr.
+_log.addHandler(logging.NullHandler())
 
 
 class Reporter:

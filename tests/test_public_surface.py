@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 import kyc_client
-from kyc_client import Credentials, LoginAuth, Token, connect, errors
+from kyc_client import Credentials, LoginAuth, Token, connect, errors, testing
 from kyc_openapi import AuthenticatedClient
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ ERRORS = {
     "LoginUnavailableError": errors.LoginError,
     "LoginResponseError": errors.LoginError,
 }
+TESTING = {"Call", "FakeKYC", "Handler", "Route"}
 NAMES = {"Credentials", "LoginAuth", "Token", "connect", "errors", *ERRORS}
 
 # What comes with an extra, what only async callers need, and what nobody needs at run time.
@@ -44,8 +45,12 @@ NOT_IMPORTED = {
     "fastapi",
     "fastapi_users",
     "kyc_client._cli",
+    "kyc_client._fake_server",
+    "kyc_client._fake_transport",
     "kyc_client.sandbox",
+    "kyc_client.testing",
     "pydantic",
+    "pytest",
     "redis",
     "sqlalchemy",
     "starlette",
@@ -85,7 +90,11 @@ def literal_all(module: ModuleType) -> list[str]:
 # Names
 
 
-@pytest.mark.parametrize(("module", "names"), [(kyc_client, NAMES), (errors, set(ERRORS))], ids=["package", "errors"])
+@pytest.mark.parametrize(
+    ("module", "names"),
+    [(kyc_client, NAMES), (errors, set(ERRORS)), (testing, TESTING)],
+    ids=["package", "errors", "testing"],
+)
 def test_all_is_the_designs(module: ModuleType, names: set[str]) -> None:
     """`__all__` is sorted, a literal, without a name twice, and holds the names of the design: no more and no less."""
     written = literal_all(module)
@@ -103,12 +112,13 @@ def test_all_else_in_the_package_is_private_or_a_module() -> None:
 
 
 def test_modules_are_private_or_known() -> None:
-    """A module without an underscore is public: the errors, the events, and the sandbox."""
+    """A module without an underscore is public: the errors, the events, the fake, and the sandbox."""
     folder = Path(kyc_client.__file__).parent
     assert {path.stem for path in folder.iterdir() if path.suffix == ".py" and path.stem[0] != "_"} == {
         "errors",
         "events",
         "sandbox",
+        "testing",
     }
 
 
@@ -127,8 +137,9 @@ def test_error_is_in_its_place_in_the_tree(name: str) -> None:
 def public_members() -> list[Any]:
     """Every public name, and every public method and property of the public classes."""
     members = []
-    for name in sorted(NAMES):
-        value = getattr(kyc_client, name)
+    values = {name: getattr(kyc_client, name) for name in NAMES}
+    values |= {f"testing.{name}": getattr(testing, name) for name in ("Call", "FakeKYC", "Route")}
+    for name, value in sorted(values.items()):
         members.append(pytest.param(value, id=name))
         if inspect.isclass(value):
             members += [
@@ -148,12 +159,16 @@ def test_public_member_is_documented(member: Any) -> None:
     assert docstring.splitlines()[0][-1] in ".:…"
 
 
-@pytest.mark.parametrize("name", sorted(NAMES - ERRORS.keys() - {"errors"}))
-def test_every_argument_is_explained(name: str) -> None:
+@pytest.mark.parametrize(
+    "value",
+    [getattr(kyc_client, name) for name in sorted(NAMES - ERRORS.keys() - {"errors"})]
+    + [testing.Call, testing.FakeKYC, testing.FakeKYC.on, testing.FakeKYC.fail_login],
+    ids=lambda value: value.__name__,
+)
+def test_every_argument_is_explained(value: Any) -> None:
     """Each parameter is named in the docstring of its function or class; errors apart, which no caller makes."""
-    value = getattr(kyc_client, name)
     docstring = inspect.getdoc(value) or ""
-    parameters = inspect.signature(value).parameters
+    parameters = inspect.signature(value).parameters.keys() - {"self"}
     assert parameters
     assert [parameter for parameter in parameters if f"{parameter}: " not in docstring] == []
 
@@ -237,8 +252,22 @@ def test_import_brings_nothing_that_a_service_does_not_need() -> None:
 
 def test_import_of_the_names_that_must_not_be_imported_is_noticed() -> None:
     """The test above can fail: the names are those under which the modules are known."""
-    loaded = modules_after("import aiosqlite, argparse, asyncio, kyc_client._cli, kyc_client.sandbox, trio")
+    loaded = modules_after(
+        "import aiosqlite, argparse, asyncio, kyc_client._cli, kyc_client.sandbox, kyc_client.testing, pytest, trio"
+    )
     assert NOT_IMPORTED - {"aiohttp", "redis"} <= loaded
+
+
+def test_import_of_the_fake_needs_nothing_else() -> None:
+    """`kyc_client.testing` imports neither pytest nor the sandbox, and starts no thread."""
+    loaded = modules_after("""
+import threading
+import kyc_client.testing
+assert threading.enumerate() == [threading.main_thread()]
+""")
+    assert (
+        loaded & {"pytest", "_pytest", "pytest_kyc_client", "kyc_client.sandbox", "fastapi", "trio", "anyio"} == set()
+    )
 
 
 def test_import_starts_nothing() -> None:

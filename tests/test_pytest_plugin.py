@@ -133,7 +133,7 @@ def test_service_meets_the_fake(run: Run) -> None:
 
 def test_under_xdist(run: Run) -> None:
     """Each worker has a fake of its own."""
-    run("-n", "2", service=SERVICE, test_uses=USES).assert_outcomes(passed=8)
+    run("-n", "2", "-k", "module", service=SERVICE, test_uses=USES).assert_outcomes(passed=3)
 
 
 def test_sandbox(run: Run) -> None:
@@ -152,10 +152,15 @@ def test_user(kyc_sandbox, number):
     run(service=SERVICE, test_sandbox=tests).assert_outcomes(passed=2)
 
 
-def test_sandbox_without_its_extra(run: Run) -> None:
-    """Without the extra, `kyc_sandbox` says what to install, and `fake_kyc` works."""
+def test_what_goes_wrong_is_told(run: Run) -> None:
+    """Without the extra, `kyc_sandbox` says what to install, and `fake_kyc` works.
+
+    An assertion that fails in an answer fails its test, although the service has swallowed it, and no other.
+    """
     tests = """
 import sys
+
+import httpx
 
 sys.modules["fastapi_users"] = None
 
@@ -164,24 +169,7 @@ def test_sandbox(kyc_sandbox):
     pass
 
 
-def test_fake(fake_kyc):
-    import service
-
-    assert service.user()
-"""
-    result = run(service=SERVICE, test_extra=tests)
-    result.assert_outcomes(passed=1, errors=1)
-    result.stdout.fnmatch_lines(["*pip install 'kyc-client?sandbox?'*"])
-
-
-def test_error_of_an_answer_is_the_tests(run: Run) -> None:
-    """An assertion that fails in an answer fails the test, although the service has swallowed it."""
-    tests = """
-import httpx
-import kyc_client
-
-
-def test_call(fake_kyc):
+def test_answer(fake_kyc):
     def answer(request):
         assert request.method == "POST", "the test's own words"
 
@@ -192,9 +180,15 @@ def test_call(fake_kyc):
 def test_next(fake_kyc):
     pass
 """
-    result = run(test_answer=tests)
-    result.assert_outcomes(passed=2, errors=1)
-    result.stdout.fnmatch_lines(["*AssertionError: the test's own words*"])
+    result = run(test_wrong=tests)
+    result.assert_outcomes(passed=2, errors=2)
+    result.stdout.fnmatch_lines(
+        [
+            "*pip install 'kyc-client?sandbox?'*",
+            "*ERROR at teardown of test_answer*",
+            "*AssertionError: the test's own words*",
+        ]
+    )
 
 
 def test_run_without_it_loads_nothing(run: Run) -> None:

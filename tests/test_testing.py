@@ -21,8 +21,8 @@ import kyc_client
 from colours import Asyncio, Threads, Trio
 from kyc_client._flight import living_sources
 from kyc_client._tls import shared_context
-from kyc_client.sandbox import Sandbox
-from kyc_client.testing import LOGIN_PATH, RESOURCE_PATH, FakeKYC
+from kyc_client.sandbox import LOGIN_PATH, RESOURCE_PATH, Sandbox
+from kyc_client.testing import FakeKYC
 from kyc_openapi.api.resource import get_resource
 from kyc_openapi.models import Resource
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = {"kyc_client": ROOT / "wrapper" / "kyc_client", "kyc_openapi": ROOT / "generated" / "kyc_openapi"}
+PLUGIN = "pytest_kyc_client.py"
 DIST_INFO = f"kyc_client-{kyc_client.__version__}.dist-info"
 PATIENCE = 100  # seconds; a registry may be slow
 
@@ -122,13 +123,14 @@ def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Environm
 
 
 def test_wheel_holds_both_packages_and_nothing_else(wheel: dict[str, bytes]) -> None:
-    """Every file of both packages as it is in the checkout, `py.typed` included, and the metadata; no test, no tool."""
+    """Every file of both packages as in the checkout, `py.typed` included, and the plugin; no test, no tool."""
     expected = {
         f"{name}/{path.relative_to(folder).as_posix()}": path.read_bytes()
         for name, folder in PACKAGES.items()
         for path in folder.rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
+    expected[PLUGIN] = (ROOT / "wrapper" / PLUGIN).read_bytes()
     assert {name: content for name, content in wheel.items() if not name.startswith(DIST_INFO)} == expected
     assert {f"{name}/py.typed" for name in PACKAGES} <= expected.keys()
 
@@ -197,7 +199,8 @@ def test_sdist_holds_what_it_takes_to_build(sdist: Path) -> None:
         "pyproject.toml",
         "wrapper",
     }
-    assert {path.name for folder in ("generated", "wrapper") for path in (sdist / folder).iterdir()} == set(PACKAGES)
+    sources = {path.name for folder in ("generated", "wrapper") for path in (sdist / folder).iterdir()}
+    assert sources == {*PACKAGES, PLUGIN}
 
 
 def test_sdist_builds_the_same_wheel(sdist: Path, built: Path, tmp_path: Path) -> None:
@@ -270,6 +273,27 @@ def test_command_line(installed: Environment, wheel: dict[str, bytes]) -> None:
     command = installed.bin / "kyc-client"
     assert "sandbox" in run(command, "--help", cwd=installed.folder)
     assert run(command, "--version", cwd=installed.folder) == f"kyc-client {kyc_client.__version__}\n"
+
+
+def test_pytest_plugin_is_declared(wheel: dict[str, bytes]) -> None:
+    """Pytest finds the plugin by its entry point."""
+    text = wheel[f"{DIST_INFO}/entry_points.txt"].decode()
+    assert "[pytest11]\nkyc_client = pytest_kyc_client\n" in text
+
+
+def test_fake_needs_no_extra(installed: Environment) -> None:
+    """The wheel alone has the fake, over a socket and in memory."""
+    users = installed.python("""
+from kyc_client.testing import FakeKYC
+from kyc_openapi.api.resource import get_resource
+
+fake = FakeKYC()
+with fake.connect() as client:
+    print(get_resource.sync(client=client)["user"])
+with fake.serve(), fake.connect() as client:
+    print(get_resource.sync(client=client)["user"])
+""")
+    assert users.splitlines() == ["fake-user@example.com"] * 2
 
 
 def test_sandbox_without_its_extra_says_what_to_install(installed: Environment) -> None:

@@ -31,6 +31,7 @@ from kyc_client import (
     connect,
     errors,
 )
+from kyc_client.testing import Call, FakeKYC, Handler, Route
 from kyc_openapi import AuthenticatedClient, Client
 from kyc_openapi.api.auth import login
 from kyc_openapi.api.resource import get_resource
@@ -175,6 +176,49 @@ def generated(client: Client) -> None:
         assert_type(answer.detail, LoginErrorCode | str)
 
 
+# The tests of a service
+
+
+def decide(request: httpx.Request) -> httpx.Response | dict[str, int]:
+    """A handler may return a response, or what is to be JSON."""
+    return {"length": len(request.content)} if request.content else httpx.Response(404)
+
+
+def test_service(fake_kyc: FakeKYC) -> None:
+    """What the fixture gives."""
+    handler: Handler = decide
+    route = fake_kyc.on("GET", "/api/v1/applicants/{id}", json={"id": "42"}, status=200)
+    assert_type(route, Route)
+    fake_kyc.on("POST", "/api/v1/applicants", handler, delay=0.1, public=True)
+    fake_kyc.on("GET", "/api/v1/documents/{id}", content=b"fake", headers={"Content-Type": "image/png"})
+    assert_type(fake_kyc.route("GET", "/api/v1/resource").calls, list[Call])
+    assert_type(fake_kyc.connect(timeout=3), AuthenticatedClient)
+    assert_type(fake_kyc.base_url, str)
+    assert_type(fake_kyc.environ, dict[str, str])
+    assert_type(fake_kyc.credentials, Credentials)
+    assert_type(fake_kyc.logins + fake_kyc.login_attempts, int)
+    call = fake_kyc.requests[0]
+    assert_type((call.method, call.path, call.status), tuple[str, str, int | None])
+    assert_type(call.request, httpx.Request)
+    assert_type(call.path_params["id"], str)
+    fake_kyc.fail_login(400, code="LOGIN_USER_NOT_VERIFIED")
+    fake_kyc.fail_login(503, times=2, retry_after=1.5)
+    fake_kyc.slow_login(0.1)
+    fake_kyc.restore_login()
+    fake_kyc.advance(60)
+    fake_kyc.expire()
+    fake_kyc.revoke()
+
+
+async def without_pytest() -> None:
+    """The fake by itself, on either transport."""
+    fake = FakeKYC(token_lifetime=None, credentials=Credentials("fake-login", "fake-password"))
+    httpx.Client(transport=fake.transport)
+    httpx.AsyncClient(transport=fake.transport)
+    with fake.serve() as serving, serving.control_time() as same:
+        assert_type(same, FakeKYC)
+
+
 # Mistakes, each of which a checker sees
 
 
@@ -197,6 +241,9 @@ def mistakes(client: Client, auth: LoginAuth, token: Token, error: LoginError) -
     get_resource.sync(client=client)  # type: ignore[arg-type]
     LoginForm("fake-login", "fake-password", "refresh")  # type: ignore[arg-type]
     kyc_client.TokenSource()  # type: ignore[attr-defined]
+    FakeKYC(3600)  # type: ignore[call-arg]
+    FakeKYC().on("GET", "/x", {"id": "42"})  # type: ignore[arg-type]
+    FakeKYC().fail_login("LOGIN_BAD_CREDENTIALS")  # type: ignore[arg-type]
 
 
 async def asynchronous_mistakes(client: AuthenticatedClient, auth: LoginAuth) -> None:

@@ -59,10 +59,10 @@ from ._token import Clock
 if TYPE_CHECKING:
     from kyc_openapi import AuthenticatedClient
 
-__all__ = ["LOGIN_PATH", "RESOURCE_PATH", "Call", "FakeKYC", "Handler", "Route"]
+__all__ = ["Call", "FakeKYC", "Handler", "Route"]
 
-LOGIN_PATH = "/auth/jwt/login"
-RESOURCE_PATH = "/api/v1/resource"
+_LOGIN_PATH = "/auth/jwt/login"
+_RESOURCE_PATH = "/api/v1/resource"
 
 Handler: TypeAlias = Callable[[httpx.Request], Any]
 """Answers the calls of a route: takes the request, returns an `httpx.Response`, or what is to be sent as JSON.
@@ -223,7 +223,7 @@ class FakeKYC:
         self._login_fault: _LoginFault | None = None
         self._login_delay = 0.0
         self._routes: list[Route] = []
-        self.on("GET", RESOURCE_PATH, self._resource)
+        self.on("GET", _RESOURCE_PATH, self._resource)
 
     # Where it is
 
@@ -414,8 +414,8 @@ class FakeKYC:
             ValueError: The path is not one, or is the login's, for which there is `fail_login()`.
             TypeError: There is both a function and a fixed answer, or what is not JSON.
         """
-        if not path.startswith("/") or "?" in path or path == LOGIN_PATH:
-            raise ValueError(f"A route's path starts with / and has no query, and is not {LOGIN_PATH} (fail_login()).")
+        if not path.startswith("/") or "?" in path or path == _LOGIN_PATH:
+            raise ValueError(f"A route's path starts with / and has no query, and is not {_LOGIN_PATH} (fail_login()).")
         if answer is None:
             if json is not _NOTHING:
                 content, headers = _encode(json), {"Content-Type": "application/json", **(headers or {})}
@@ -446,7 +446,7 @@ class FakeKYC:
         segments = [unquote(part) for part in request.url.raw_path.partition(b"?")[0].decode("ascii").split("/")]
         route, params, delay, over = None, dict[str, str](), 0.0, self._over
         response: httpx.Response | None = None
-        if (request.method, path) == ("POST", LOGIN_PATH):
+        if (request.method, path) == ("POST", _LOGIN_PATH):
             response, delay, over = self._log_in(request)
         else:
             route, params = self._find(request.method, segments)

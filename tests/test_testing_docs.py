@@ -20,7 +20,7 @@ PATIENCE = 60.0  # seconds, for what takes three
 
 
 def test_every_block_runs(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each block is a file, named in its first line; together they are a service, and tests that pass without warning."""
+    """Each block is a file, named in its first line; together, a service and tests that pass without warning."""
     monkeypatch.setenv("PYTHONPATH", str(pytester.path))
     names = [re.match(r"# (\w+\.py)\n", block)[1] for block in BLOCKS]  # type: ignore[index]  # or it fails here
     assert len(set(names)) == len(names)

@@ -35,6 +35,7 @@ import base64
 import contextlib
 import email.utils
 import inspect
+import itertools
 import json as json_module
 import logging
 import re
@@ -141,30 +142,30 @@ class _Time:
     """A clock that stands still, but for a tick at each look, so that what comes later is later."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._passed = 0.0
         self._monotonic = time.monotonic()
         # A whole second, as in `exp` and `Date`: a lifetime is then exact.
         self._wall = float(int(time.time()))
-        self._clock = Clock(
-            monotonic=lambda: self._monotonic + self.pass_by(_TICK),
-            wall=self.wall,
-            random=lambda: 0.0,
-            pause=self._pause,
-        )
+        # Not under the lock, which a look in a forked child might find locked for ever.
+        self._looks = itertools.count()
+        # Guards how much has passed, when it changes.
+        self._lock = threading.Lock()
+        self._passed = 0.0
+        self._clock = Clock(monotonic=self.monotonic, wall=self.wall, random=lambda: 0.0, pause=self._pause)
 
     def clock(self) -> Clock:
         """The clock, in the place of `Clock()`."""
         return self._clock
 
-    def wall(self) -> float:
-        return self._wall + self.pass_by(_TICK)
+    def monotonic(self) -> float:
+        return self._monotonic + self._passed + next(self._looks) * _TICK
 
-    def pass_by(self, seconds: float) -> float:
-        """Let so many seconds pass; returns how many have passed in all."""
+    def wall(self) -> float:
+        return self._wall + self._passed + next(self._looks) * _TICK
+
+    def pass_by(self, seconds: float) -> None:
+        """Let so many seconds pass."""
         with self._lock:
             self._passed += seconds
-            return self._passed
 
     def _pause(self, ended: threading.Event, seconds: float) -> bool:
         self.pass_by(seconds)
@@ -412,11 +413,13 @@ class FakeKYC:
 
         Raises:
             ValueError: The path is not one, or is the login's, for which there is `fail_login()`.
-            TypeError: There is both a function and a fixed answer, or what is not JSON.
+            TypeError: There is more than one answer, or what is not JSON.
         """
         if not path.startswith("/") or "?" in path or path == _LOGIN_PATH:
             raise ValueError(f"A route's path starts with / and has no query, and is not {_LOGIN_PATH} (fail_login()).")
         if answer is None:
+            if json is not _NOTHING and content is not None:
+                raise TypeError("A fixed answer has json or content as its body: not both.")
             if json is not _NOTHING:
                 content, headers = _encode(json), {"Content-Type": "application/json", **(headers or {})}
             answer = lambda _: httpx.Response(status, headers=headers, content=content)  # noqa: E731 - typed above

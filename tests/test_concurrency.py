@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import multiprocessing
 import os
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-import trio
 import trustme
 
 import kyc_client
@@ -89,132 +87,6 @@ def test_threads_two_loops_and_trio_share_one_login(server: FaultServer, auth: L
         assert [getattr(result, "status_code", result) for result in results] == [200] * 60
         assert server.login_count == expected
         server.revoke()
-
-
-def test_cancelled_leader_takes_nobody_along_on_asyncio(server: FaultServer, auth: LoginAuth) -> None:
-    """A4: the task that started the login is cancelled; five others get the token of that very login."""
-    gate = Gate()
-    server.on_login(gate)
-
-    async def main() -> list[kyc_client.Token]:
-        leader = asyncio.create_task(auth.aget_token())
-        await asyncio.to_thread(gate.arrived.wait)
-        followers = [asyncio.create_task(auth.aget_token()) for _ in range(5)]
-        while waiters(auth) < 6:  # noqa: ASYNC110 - what is waited for is inside of the unit and sets no event
-            await asyncio.sleep(0)
-        leader.cancel()
-        followers[0].cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await leader
-        gate.opened.set()
-        return await asyncio.gather(*followers[1:])
-
-    assert len(set(asyncio.run(main()))) == 1
-    assert server.login_count == 1
-
-
-def test_cancelled_leader_takes_nobody_along_on_trio(server: FaultServer, auth: LoginAuth) -> None:
-    """A4: the same under trio's cancel scopes."""
-    gate = Gate()
-    server.on_login(gate)
-    tokens = []
-
-    async def follow() -> None:
-        tokens.append(await auth.aget_token())
-
-    async def main() -> None:
-        async with trio.open_nursery() as nursery:
-            with trio.CancelScope() as leader:
-                nursery.start_soon(trio.to_thread.run_sync, gate.arrived.wait)
-                nursery.start_soon(_cancel_when, leader, lambda: waiters(auth) == 6)
-                for _ in range(5):
-                    nursery.start_soon(follow)
-                await auth.aget_token()
-            assert leader.cancelled_caught
-            gate.opened.set()
-
-    trio.run(main)
-    assert len(set(tokens)) == 1
-    assert server.login_count == 1
-
-
-async def _cancel_when(scope: trio.CancelScope, condition: Callable[[], bool]) -> None:
-    while not condition():
-        await trio.lowlevel.checkpoint()
-    scope.cancel()
-
-
-@pytest.mark.parametrize("kind", ["asyncio", "trio"])
-def test_loop_that_is_gone_when_the_login_lands_disturbs_nobody(
-    server: FaultServer, auth: LoginAuth, kind: str
-) -> None:
-    """A9: the first waiter's loop has ended meanwhile; a thread that waits for the same login gets its token."""
-    gate = Gate()
-    server.on_login(gate)
-
-    async def on_asyncio() -> None:
-        task = asyncio.create_task(auth.aget_token())
-        await asyncio.to_thread(gate.arrived.wait)
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-    async def on_trio() -> None:
-        with trio.CancelScope() as scope:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(auth.aget_token)
-                await trio.to_thread.run_sync(gate.arrived.wait)
-                scope.cancel()
-
-    asyncio.run(on_asyncio()) if kind == "asyncio" else trio.run(on_trio)
-    assert waiters(auth) == 1
-    tokens = []
-    thread = threading.Thread(target=lambda: tokens.append(auth.get_token()))
-    thread.start()
-    gate.opened.set()
-    thread.join(10)
-    assert len(tokens) == 1
-    assert server.login_count == 1
-
-
-def test_trio_run_that_ends_takes_the_login_on_its_transport_along(
-    server: FaultServer, credentials: kyc_client.Credentials
-) -> None:
-    """An async transport carries the login on its caller's loop; when that ends, the login has failed, no more."""
-    gate = Gate()
-    server.on_login(gate)
-    transport = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_keepalive_connections=0))
-    auth = LoginAuth(server.base_url, credentials=credentials, transport=transport)
-
-    async def main() -> None:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(auth.aget_token)
-            await trio.to_thread.run_sync(gate.arrived.wait)
-            flights.append(auth._source._flight)
-            nursery.cancel_scope.cancel()
-
-    flights: list[Any] = []
-    trio.run(main)
-    outcome = flights[0].future.result(10)
-    gate.opened.set()
-    assert "ConnectionAbortedError" in outcome.failure.message
-    assert auth._source._flight is None
-
-
-def test_request_that_times_out_disturbs_nobody(server: FaultServer, auth: LoginAuth) -> None:
-    """A14: a caller's own time-out ends its wait only; the login goes on and serves the next call."""
-    gate = Gate()
-    server.on_login(gate)
-
-    async def main() -> None:
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.05):
-                await auth.aget_token()
-        gate.opened.set()
-        await auth.aget_token()
-
-    asyncio.run(main())
-    assert server.login_count == 1
 
 
 def test_always_refusing_endpoint_under_load_costs_few_logins(

@@ -1,14 +1,9 @@
-"""One login whatever happens, over a real socket: crowds, cancellation, loops that come and go, forks."""
+"""One login whatever happens, over a real socket: crowds of threads and tasks, on loops that come and go."""
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
-import os
 import socket
 import ssl
-import subprocess
-import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -19,19 +14,15 @@ import trustme
 
 import kyc_client
 from colours import Asyncio, Threads, Trio
-from fault_server import FaultServer, answer, check, drip, issue
+from fault_server import FaultServer, answer, check, drip
 from gate import Gate, waiters
-from kyc_client import LoginAuth, connect
-from kyc_openapi.api.resource import get_resource
+from kyc_client import LoginAuth
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from colours import Colour
     from fault_server import Behaviour
 
 REFUSED = answer(400, {"detail": "LOGIN_BAD_CREDENTIALS"})
-needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
 
 @pytest.mark.parametrize(
@@ -121,124 +112,6 @@ def test_short_token_renews_without_a_failed_call(server: FaultServer, credentia
     assert 2 <= server.login_count <= 3
 
 
-# Processes
-
-
-def _in_child(target: Callable[[], Any]) -> Any:
-    """Run in a forked child, and return what it returned; a child that hangs is ended by its own watchdog."""
-    reader, writer = multiprocessing.Pipe(duplex=False)
-    child = os.fork()
-    if child == 0:
-        try:
-            writer.send(target())
-        except BaseException as error:  # noqa: BLE001 - it is the result
-            writer.send(repr(error))
-        finally:
-            os._exit(0)
-    writer.close()
-    try:
-        assert reader.poll(20), "the child does not answer"
-        return reader.recv()
-    finally:
-        reader.close()
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(child, 9)
-        os.waitpid(child, 0)
-
-
-pytestmark_fork = [
-    needs_fork,
-    # That a fork with threads is delicate is the point of these tests.
-    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
-]
-
-
-class TestFork:
-    """What a forked child does with what it inherits."""
-
-    pytestmark = pytestmark_fork
-
-    def test_child_does_not_wait_for_a_login_of_its_parent(self, server: FaultServer, auth: LoginAuth) -> None:
-        """I1: forked in the middle of a login, with the lock held: the child logs in itself, the parent's goes on."""
-        gate = Gate()
-        server.on_login(gate, issue())
-        tokens = []
-        parent = threading.Thread(target=lambda: tokens.append(auth.get_token().value))
-        parent.start()
-        gate.arrived.wait(10)
-        with auth._source._lock:
-            in_child = _in_child(lambda: auth.get_token().value)
-        gate.opened.set()
-        parent.join(10)
-        assert server.accepts(in_child)
-        assert tokens[0] != in_child
-        assert server.login_count == 2
-
-    def test_child_keeps_the_token(self, server: FaultServer, auth: LoginAuth) -> None:
-        """A token is as good in a child as in its parent: no login of its own."""
-        token = auth.get_token().value
-        assert _in_child(lambda: auth.get_token().value) == token
-        assert server.login_count == 1
-
-    def test_parent_and_child_never_read_each_others_answers(
-        self, server: FaultServer, credentials: kyc_client.Credentials
-    ) -> None:
-        """I2: forked with a warm connection: each process makes its own, and every answer is for its own question."""
-        client = connect(server.base_url, credentials=credentials)
-        get_resource.sync(client=client)
-
-        def ask(who: str) -> list[str]:
-            http = client.get_httpx_client()
-            return [http.get(f"/{who}/{number}").json()["path"] for number in range(50)]
-
-        answers: dict[str, list[str]] = {}
-        parent = threading.Thread(target=lambda: answers.update(parent=ask("parent")))
-
-        def child() -> list[str]:
-            return ask("child")
-
-        parent.start()
-        answers["child"] = _in_child(child)
-        parent.join(20)
-        for who in ("parent", "child"):
-            assert answers[who] == [f"/{who}/{number}" for number in range(50)]
-        client.get_httpx_client().close()
-        assert server.login_count == 1
-
-    def test_child_uses_async_clients_of_its_own(
-        self, server: FaultServer, credentials: kyc_client.Credentials
-    ) -> None:
-        """I2, I3: the same for the async client of a module-level client."""
-        client = connect(server.base_url, credentials=credentials)
-        mine = client.get_async_httpx_client()
-
-        def child() -> tuple[bool, str]:
-            resource = Asyncio().operation(get_resource, client)
-            return client.get_async_httpx_client() is mine, resource["path"]
-
-        assert _in_child(child) == (False, "/api/v1/resource")
-        assert client.get_async_httpx_client() is mine
-
-
-def test_process_that_ends_during_a_renewal_ends_at_once(server: FaultServer) -> None:
-    """I3: a login in the background holds no interpreter back, and makes no noise on the way out."""
-    program = (
-        "import kyc_client, sys, threading;"
-        f"auth = kyc_client.LoginAuth({server.base_url!r}, credentials=kyc_client.Credentials('fake', 'fake'));"
-        "threading.Thread(target=auth.get_token, daemon=True).start();"
-        "sys.stdin.read(1)"
-    )
-    gate = Gate()
-    server.on_login(gate)
-    with subprocess.Popen(  # noqa: S603 - our own interpreter
-        [sys.executable, "-W", "error", "-c", program], stdin=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
-        gate.arrived.wait(10)
-        _, stderr = process.communicate(b"x", timeout=10)
-    gate.opened.set()
-    assert (process.returncode, stderr) == (0, b"")
-
-
 def test_deadline_leaves_the_connection_for_the_thread_that_reads_it_to_close(
     credentials: kyc_client.Credentials, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -266,21 +139,6 @@ def test_deadline_leaves_the_connection_for_the_thread_that_reads_it_to_close(
         hanging.join(10)
     assert not hanging.is_alive()
     assert set(closers) == {"kyc-client-login"}
-
-
-def test_importing_and_connecting_do_nothing() -> None:
-    """I3: no thread and no socket before the first call; importing does not even load asyncio."""
-    program = (
-        "import sys, threading, socket; socket.socket.connect = None;"
-        "import kyc_client; print('asyncio' in sys.modules);"
-        "kyc_client.connect('https://api.example.com', credentials=kyc_client.Credentials('fake', 'fake'));"
-        "print(threading.active_count(), 'httpcore' in sys.modules, 'encodings.idna' in sys.modules)"
-    )
-    done = subprocess.run(  # noqa: S603 - our own interpreter
-        [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True
-    )
-    # What a login needs is loaded by then: a fork in the middle of an import would block the child for ever.
-    assert done.stdout.split() == ["False", "1", "True", "True"]
 
 
 def test_check_is_what_the_server_does_by_default(server: FaultServer) -> None:

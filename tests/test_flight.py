@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from clocks import Time
 from fault_server import FaultServer
 from kyc_client import (
     BadCredentialsError,
@@ -27,35 +28,12 @@ from kyc_client._token import Clock, Lease
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-NOW = 1_800_000_000.0
 A = Credentials("fake-user", "fake-password-a")
 B = Credentials("fake-user", "fake-password-b")
 
 UNAVAILABLE = Failure(LoginUnavailableError, "The login was answered 503.", {"status_code": 503})
 UNUSABLE = Failure(LoginResponseError, "No token.", {"status_code": 200})
 BAD = Failure(BadCredentialsError, "Wrong.", {"status_code": 400, "code": "LOGIN_BAD_CREDENTIALS"})
-
-
-class Time:
-    """Both clocks, moved by hand; pauses are written down and pass at once."""
-
-    def __init__(self) -> None:
-        self.monotonic = 1000.0
-        self.wall = NOW
-        self.random = 0.5
-        self.pauses: list[float] = []
-        self.clock = Clock(
-            monotonic=lambda: self.monotonic, wall=lambda: self.wall, random=lambda: self.random, pause=self._pause
-        )
-
-    def _pause(self, ended: threading.Event, seconds: float) -> bool:
-        self.pauses.append(seconds)
-        self.advance(seconds)
-        return ended.is_set()
-
-    def advance(self, seconds: float) -> None:
-        self.monotonic += seconds
-        self.wall += seconds
 
 
 class Endpoint:

@@ -362,7 +362,7 @@ CHANGES = {"os.link", "os.mkdir", "os.rename", "os.symlink", "os.truncate", "sql
 
 def hook(event, arguments):
     if event == "open" and arguments[0] == os.devnull:
-        return  # As trio does, to have a descriptor in reserve.
+        return  # Imports of trio do, and of httpx where rich is installed. It is no file.
     if event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND):
         written.append(str(arguments[0]))
     elif event in CHANGES:

@@ -598,6 +598,23 @@ def test_echo_as_it_was_sent(server):
     assert "5e77" not in everything(result)
 
 
+WRITTEN = {
+    "URL": urllib.parse.quote,
+    "form": urllib.parse.quote_plus,
+    "JSON": json.dumps,
+    "Python": repr,
+}
+
+
+@pytest.mark.parametrize("write", WRITTEN.values(), ids=WRITTEN)
+def test_echo_as_others_write_it(server, write):
+    """E10: nor does one that repeats it as URLs, JSON or Python write it."""
+    password = 'canary "5e77" \\ & \u00fc\''
+    server.on_login(validation({**MISSING, "msg": f"got {write(password)}", "type": write(password)}))
+    result = attempt(server.base_url, credentials=Credentials("fake-user", password))
+    assert "5e77" not in everything(result)
+
+
 def test_echo_letter_by_letter(server):
     """E10: a place that is a text and not a list is not taken apart and shown letter by letter."""
     server.on_login(validation({**MISSING, "loc": "canary"}))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote_plus
+from urllib.parse import quote, quote_plus
 
 import httpx
 
@@ -267,10 +267,11 @@ def _retry_after(headers: httpx.Headers, wall: float) -> float | None:
     return min(seconds, _MAX_RETRY_AFTER) if seconds >= 0 else None
 
 
-def _spellings(credentials: Credentials) -> tuple[str, ...]:
-    """What was submitted, as it is and as the form spelled it."""
+def _spellings(credentials: Credentials) -> list[str]:
+    """What was submitted, as it is and as forms, URLs, JSON and Python write it; longest first, lest a part remain."""
     given = (credentials.password, credentials.username)
-    return (*map(quote_plus, given), *given)
+    quoted = {text[1:-1] for secret in given for text in (json.dumps(secret), repr(secret))}
+    return sorted({*given, *quoted, *map(quote_plus, given), *map(quote, given)}, key=len, reverse=True)
 
 
 def _plain(value: object, secrets: Iterable[str] = ()) -> str:

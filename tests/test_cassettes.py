@@ -88,7 +88,8 @@ class Scrubber:
         """The `before_record_response` of vcrpy: for what is written, and for what is read."""
         text = response["body"]["string"].decode()
         for secret in self.secrets:
-            text = text.replace(secret, FAKE.username)
+            for spelling in (quote_plus(secret), json.dumps(secret)[1:-1]):
+                text = text.replace(spelling, FAKE.username)
         body = json.loads(text)
         if "access_token" in body:
             body["access_token"] = self._fake(body["access_token"])

@@ -16,7 +16,7 @@ import urllib.parse
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fault_server import Exchange, FaultServer, answer, hang, issue, reset
@@ -1203,12 +1203,25 @@ def test_counted(server):
 
 
 header_names = st.sampled_from(
-    ["Content-Type", "Content-Encoding", "Content-Length", "Date", "Location", "Retry-After", "Set-Cookie", "X-Fake"]
-)
+    [
+        "Connection",
+        "Content-Encoding",
+        "Content-Length",
+        "Content-Type",
+        "Date",
+        "Location",
+        "Retry-After",
+        "Set-Cookie",
+        "Transfer-Encoding",
+        "WWW-Authenticate",
+        "X-Fake",
+    ]
+) | st.text(st.characters(categories=["L", "N"], max_codepoint=0x7E), min_size=1)
 header_values = (
     st.text()
     | st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E))
     | st.sampled_from(["gzip", "identity", "7", "1e999", "https://[", "//", "?", "application/json; charset=utf-7"])
+    | st.sampled_from(["chunked", "close", "gzip, chunked", "-1", "0", CREDENTIALS.password])
 )
 near_tokens = st.fixed_dictionaries(
     {},
@@ -1247,6 +1260,47 @@ def test_any_answer(status, headers, body):
         assert status == 200
         assert is_bearer_value(result.value)
         assert json.loads(body)["access_token"] == result.value
+    else:
+        assert isinstance(result, Failure)
+        assert isinstance(result.error(retry_after=None, cached=False), KYCClientError)
+        assert CANARY not in everything(result)
+
+
+@pytest.fixture(scope="module")
+def wire():
+    """A server that stays for all examples."""
+    with FaultServer() as server:
+        yield server
+
+
+heads = st.builds(
+    lambda version, status, phrase, headers: b"".join(
+        [
+            b"%s %d %s\r\n" % (version, status, phrase),
+            *(f"{name}: {value}\r\n".encode("utf-8", "surrogatepass") for name, value in headers),
+            b"\r\n",
+        ]
+    ),
+    st.sampled_from([b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.0", b"HTTP/2", b""]),
+    st.integers(0, 1000) | st.just(200),
+    st.binary(max_size=20) | st.just(b"OK"),
+    st.lists(st.tuples(header_names, header_values), max_size=4),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.builds(bytes.__add__, heads, bodies) | st.binary())
+def test_any_bytes(wire, answer_bytes):
+    """E6, E7, E8, E12: the same for whatever comes over a real socket, be it HTTP or not, and for its end."""
+
+    def say(exchange):
+        exchange.send(answer_bytes)
+        exchange.close()
+
+    wire.on_login(say)
+    result = attempt(wire.base_url)
+    if isinstance(result, Grant):
+        assert is_bearer_value(result.value)
     else:
         assert isinstance(result, Failure)
         assert isinstance(result.error(retry_after=None, cached=False), KYCClientError)

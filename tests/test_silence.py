@@ -45,6 +45,9 @@ if TYPE_CHECKING:
     from colours import Colour
     from fault_server import Behaviour, Exchange
 
+# With all loggers at DEBUG, pytest writes what they say into a file, on whatever loop that is.
+pytestmark = pytest.mark.blocks_the_loop
+
 MARK = "canary-b37d"
 # With signs that are written differently in a form, in JSON and in `repr`, around a part that is the same everywhere.
 PAIR = Credentials(f"{MARK}-login+tag@example.com", f'{MARK}-password &"\\\u00fc')

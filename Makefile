@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 UV      = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test record generate check-generated spec-lint spec-diff api-diff check-version lint format types build lock check clean
+.PHONY: help setup demo test record generate check-generated spec-lint spec-diff api-diff spec-drift check-version lint format types build lock check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -51,6 +51,9 @@ spec-diff: $(VENV)/.dev ## show what changed in the HTTP contract since BASE (by
 
 api-diff: $(VENV)/.dev ## show what changed since BASE for the code that imports us
 	$(BIN)/python tools/api_diff.py --base "$(BASE)"
+
+spec-drift: $(VENV)/.dev ## compare our login with the one that a server publishes at URL/openapi.json
+	$(BIN)/python tools/spec_drift.py --spec $(SPEC) $(URL)
 
 check-version: $(VENV)/.dev ## fail if something broke since the last release and the version does not say so
 	$(BIN)/python tools/spec_diff.py --spec $(SPEC) --since-release && $(BIN)/python tools/api_diff.py --since-release

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import kyc_client
+from _node import REDOCLY, NoToolError, Tool
 from blocking import LoopWatch
 from colours import COLOURS
 from fault_server import FaultServer
@@ -91,6 +92,16 @@ def auth(server: FaultServer, credentials: kyc_client.Credentials) -> kyc_client
     auth._source._cooldown = Backoff(600, 600)
     auth._source._standoff = Backoff(600, 600)
     return auth
+
+
+@pytest.fixture(scope="session")
+def redocly() -> Tool:
+    """The linter and differ of OpenAPI documents; fetched here, before the watchdog of any test begins to count."""
+    try:
+        REDOCLY.fetch()
+    except NoToolError as error:
+        pytest.skip(f"no redocly: {error}")
+    return REDOCLY
 
 
 @pytest.fixture(params=COLOURS, ids=lambda colour: colour.name)

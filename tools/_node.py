@@ -22,6 +22,7 @@ _QUIET = {
     # What was fetched once is not looked up again, so that a tool also starts without a network.
     "npm_config_prefer_offline": "true",
     "npm_config_fetch_retries": "1",
+    "npm_config_fetch_retry_mintimeout": "1000",
     "npm_config_update_notifier": "false",
     "REDOCLY_TELEMETRY": "off",
     "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true",

@@ -78,9 +78,11 @@ def _hide(thing: Thing) -> None:
     """Take from the public names those that nobody is to rely on."""
     for member in thing.members.values():
         # Models are imported from the package; which module each is in is the generator's business.
+        if member.is_alias:
+            continue
         if member.name in NOT_COMPARED or (thing.path == MODELS and member.is_module):
             member.public = False
-        if not member.is_alias and (member.is_module or member.is_class):
+        if member.is_module or member.is_class:
             _hide(member)
 
 
@@ -116,6 +118,12 @@ def changes(old: dict[str, griffe.Module], new: dict[str, griffe.Module]) -> set
     for name in PACKAGES:
         for breakage in griffe.find_breaking_changes(old[name], new[name]):
             found.add(_breakage(breakage, shortest))
+    modules = {path for path, thing in now.items() if thing.is_module} | set(PACKAGES)
+    reported = {change.where for change in found}
+    for path in then.keys() - now.keys():
+        # Still there, but not among the public names any more: to griffe, that is no change.
+        if path.rpartition(".")[0] in modules and path not in reported:
+            found.add(Change(Impact.BREAKS, path, "no longer public"))
     for path, thing in now.items():
         parent = path.rpartition(".")[0]
         if path in then:
@@ -127,8 +135,19 @@ def changes(old: dict[str, griffe.Module], new: dict[str, griffe.Module]) -> set
     return found
 
 
+def _public_path(path: str, shortest: dict[str, str]) -> str:
+    """Name a thing as those do who import it, or the nearest of what it is in."""
+    head, tail = path, ""
+    while head not in shortest:
+        head, dot, last = head.rpartition(".")
+        if not dot:
+            return path
+        tail = f".{last}{tail}"
+    return shortest[head] + tail
+
+
 def _breakage(breakage: griffe.Breakage, shortest: dict[str, str]) -> Change:
-    where = shortest.get(breakage.obj.canonical_path, breakage.obj.canonical_path)
+    where = _public_path(breakage.obj.path, shortest)
     what = breakage.kind.value[0].lower() + breakage.kind.value[1:]
     subject = breakage.new_value if breakage.old_value is None else breakage.old_value
     if isinstance(subject, griffe.Parameter):

@@ -241,17 +241,26 @@ def test_private_names_may_change(repository: Repository, capsys: pytest.Capture
     assert "Nothing changed" in capsys.readouterr().out
 
 
-def test_lazy_models_are_read_as_they_are_typed(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("seen_by_type_checkers", "models_all"),
+    [
+        ("from .a_form import AForm", ""),
+        ("from ._all import *", 'from .a_form import AForm\n__all__ = ("AForm",)\n'),
+    ],
+    ids=["one by one", "all at once"],
+)
+def test_lazy_models_are_read_as_they_are_typed(tmp_path: Path, seen_by_type_checkers: str, models_all: str) -> None:
     """Names that a package loads when asked for them, and shows to type checkers only, are public all the same."""
     files = {
         "kyc_client/__init__.py": "",
         "kyc_openapi/__init__.py": "",
         "kyc_openapi/models/__init__.py": (
             "from typing import TYPE_CHECKING\n"
-            "if TYPE_CHECKING:\n    from .a_form import AForm\n"
+            f"if TYPE_CHECKING:\n    {seen_by_type_checkers}\n"
             "else:\n    def __getattr__(name):\n        raise AttributeError(name)\n"
             '__all__ = ("AForm",)\n'
         ),
+        "kyc_openapi/models/_all.py": models_all,
         "kyc_openapi/models/a_form.py": "class AForm:\n    name: str\n",
     }
     for name, text in files.items():

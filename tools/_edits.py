@@ -1,15 +1,16 @@
 """What tools/generate.py changes in the generator's raw output.
 
 Plain replacements are data (`EDITS`), each with the number of times it has to apply and the reason. What
-depends on the document is a function below. Either way, a generator that writes something else than expected
-is an error here and not a surprise in a service.
+depends on the document is a function below, or stands in `_models.py`. Either way, a generator that writes something
+else than expected is an error here and not a surprise in a service.
 """
 
-import ast
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from _spec import GenerationError
+from _spec import ShapeError, multipart_bodies, operations
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,10 @@ class Edit:
         text = path.read_text("utf-8")
         if (found := text.count(self.old)) != self.count:
             where = self.old.strip().partition("\n")[0]
-            raise GenerationError(
-                f"{path.parent.name}/{path.name}: expected {self.count} times `{where}`, found {found}. "
-                f"The generator's output changed shape: adapt tools/_edits.py ({self.why})."
+            raise ShapeError(
+                f"{path.parent.name}/{path.name}: expected {self.count} times `{where}`, found {found}.",
+                self.why,
+                "_edits",
             )
         path.write_text(text.replace(self.old, self.new), "utf-8")
 
@@ -43,15 +45,16 @@ def matching(package: Path, pattern: str) -> list[Path]:
     """List the files that a pattern means, at least one; an `__init__.py` is never meant."""
     found = [path for path in sorted(package.glob(pattern)) if path.name != "__init__.py"]
     if not found:
-        raise GenerationError(
-            f"No {pattern} was generated. The generator's output changed shape: adapt tools/_edits.py."
-        )
+        raise ShapeError(f"No {pattern} was generated.", "every change has its file", "_edits")
     return found
 
 
 CLIENT_REPR = "repr of a client shows no credentials and nothing that the caller set"
 PICKLE = "a body may hold personal data and stays out of the message; the error survives pickling"
 STATUS = "a status outside of http.HTTPStatus, such as 520, is a status like any other"
+IDENTITY = "UNSET is compared by identity, and keeps it through pickle and copy"
+SEGMENT = "a path parameter cannot leave its segment"
+BOUNDARY = "no uploaded file can break out of its part"
 OPERATIONS = "api/*/*.py"
 
 EDITS = (
@@ -105,6 +108,54 @@ EDITS = (
         1,
         STATUS + "; repr shows the parsed answer, not the raw one that may hold a token",
     ),
+    Edit(
+        "types.py",
+        "        return False\n",
+        "        return False\n"
+        "\n"
+        "    def __reduce__(self) -> str:\n"
+        '        """Pickle and copy as the one that there is, `UNSET`, which is compared by identity."""\n'
+        '        return "UNSET"\n',
+        1,
+        IDENTITY,
+    ),
+    Edit(
+        "types.py",
+        "        return self.file_name, self.payload, self.mime_type\n",
+        "        # It becomes a header of its part, and httpx sends it as it is.\n"
+        "        if self.mime_type is not None and not self.mime_type.isprintable():\n"
+        '            raise ValueError("mime_type has to be one line of printable characters")\n'
+        "        return self.file_name, self.payload, self.mime_type\n",
+        1,
+        BOUNDARY,
+    ),
+    Edit(
+        "types.py",
+        "from typing import BinaryIO, Generic, TypeVar, Literal, IO\n",
+        "from typing import BinaryIO, Generic, TypeVar, Literal, IO\nfrom urllib.parse import quote\n",
+        1,
+        SEGMENT,
+    ),
+    Edit(
+        "types.py",
+        'T = TypeVar("T")\n',
+        "def path_segment(name: str, value: object) -> str:\n"
+        '    """Quote a path parameter, or refuse it if the request would go to another path.\n'
+        "\n"
+        "    Raises:\n"
+        "        ValueError: the value is empty, `.` or `..`.\n"
+        '    """\n'
+        '    segment = quote(str(value), safe="")\n'
+        '    if segment in {"", ".", ".."}:\n'
+        "        raise ValueError(\n"
+        '            f"{name}={segment!r} cannot be sent: as a part of the path it would lead to another operation"\n'
+        "        )\n"
+        "    return segment\n"
+        "\n\n"
+        'T = TypeVar("T")\n',
+        1,
+        SEGMENT,
+    ),
     Edit(OPERATIONS, "HTTPStatus(response.status_code)", "response.status_code", 1, STATUS),
 )
 
@@ -120,83 +171,49 @@ PUBLIC = Edit(
 )
 
 
-def attributes(model: ast.Module, where: str) -> dict[str, str]:
-    """Map the names of a model's properties to its attributes, as its `from_dict` does.
-
-    It pops the properties in the order in which it then passes the attributes.
-    """
-    calls = [node for node in ast.walk(model) if isinstance(node, ast.Call)]
-    pops = [call for call in calls if ast.unparse(call.func) == "d.pop"]
-    passed = [call.keywords for call in calls if ast.unparse(call.func) == "cls"]
-    if len(passed) != 1 or len(passed[0]) != len(pops):
-        raise GenerationError(
-            f"{where}: expected a from_dict that pops each property and passes it to cls() once. "
-            "The generator's output changed shape: adapt tools/_edits.py (repr of a model shows no secret)."
-        )
-    names = [ast.literal_eval(pop.args[0]) for pop in sorted(pops, key=lambda pop: (pop.lineno, pop.col_offset))]
-    return dict(zip(names, (str(keyword.arg) for keyword in passed[0]), strict=True))
+QUOTED = re.compile(r'\b(\w+)=quote\(str\(\1\), safe=""\)')
+IMPORT = Edit(
+    OPERATIONS,
+    "from ...types import Response, UNSET\n",
+    "from ...types import Response, UNSET, path_segment\n",
+    1,
+    SEGMENT,
+)
+PLACEHOLDER = re.compile(r"{[^{}]*}")
+# Without it, httpx makes the header and a random boundary.
+FIXED_BOUNDARY = re.compile(r'\n *headers\["Content-Type"\] = "multipart/form-data; boundary=\+\+\+"(?=\n)')
 
 
-def hide(source: str, field: ast.AnnAssign) -> str:
-    """Write a field of a model again, with its type and default but out of `repr`."""
-    default = ast.get_source_segment(source, field.value) if field.value else None
-    if default is None:
-        arguments = ""
-    elif default.startswith("_attrs_field("):
-        arguments = ", " + default.removeprefix("_attrs_field(").removesuffix(")")
-    else:
-        arguments = f", default={default}"
-    annotation = ast.get_source_segment(source, field.annotation)
-    return f"    {ast.unparse(field.target)}: {annotation} = _attrs_field(repr=False{arguments})"
-
-
-def mask(source: str, secret: list[str], where: str) -> str:
-    """Take these attributes of a model out of its `repr`, and with them what the document does not name.
-
-    What comes along with an access token may be another token.
-    """
-    classes = (node for node in ast.parse(source).body if isinstance(node, ast.ClassDef))
-    fields = {ast.unparse(n.target): n for model in classes for n in model.body if isinstance(n, ast.AnnAssign)}
-    lines = source.split("\n")
-    for name in secret:
-        if name not in fields or fields[name].lineno != fields[name].end_lineno:
-            raise GenerationError(
-                f"{where}: expected one line that declares `{name}`. The generator's output changed shape: "
-                "adapt tools/_edits.py (repr of a model shows no secret)."
-            )
-    for name in {*secret, "additional_properties"} & fields.keys():
-        lines[fields[name].lineno - 1] = hide(source, fields[name])
-    return "\n".join(lines)
-
-
-def mask_models(package: Path, shapes: dict[frozenset[str], set[str]]) -> None:
-    """Take secrets out of the `repr` of every model that holds one."""
-    masked: set[frozenset[str]] = set()
-    for path in sorted(package.glob("models/*.py")):
-        source, where = path.read_text("utf-8"), f"models/{path.name}"
-        if "def from_dict(" not in source:
-            continue  # An enum.
-        names = attributes(ast.parse(source), where)
-        secret = shapes.get(frozenset(names))
-        if secret is not None:
-            path.write_text(mask(source, [names[name] for name in secret], where), "utf-8")
-            masked.add(frozenset(names))
-    if missed := sorted(shapes.keys() - masked, key=sorted):
-        raise GenerationError(
-            f"The spec marks {sorted(shapes[missed[0]])} as secret, but no generated model holds "
-            f"{sorted(missed[0])}: give that schema a name under components/schemas, or adapt tools/_edits.py."
-        )
-
-
-def edit_operations(package: Path, expected: int, public: int) -> None:
-    """Let each operation without security be sent without a token."""
+def edit_operations(package: Path, spec: dict[str, Any], public: int) -> None:
+    """Let each operation without security be sent without a token, and each parameter and file stay in its place."""
     files = matching(package, OPERATIONS)
     open_files = [path for path in files if PUBLIC_SIGNATURE in path.read_text("utf-8")]
+    expected = len(list(operations(spec)))
     if (len(files), len(open_files)) != (expected, public):
-        raise GenerationError(
+        raise ShapeError(
             f"The spec has {expected} operations, {public} of them public; the generator wrote {len(files)}, "
-            f"{len(open_files)} of them public. Look for an operationId that is there twice. "
-            "If there is none, the generator's output changed shape: adapt tools/_edits.py."
+            f"{len(open_files)} of them public.",
+            PUBLIC.why,
+            "_edits",
         )
     for path in open_files:
         PUBLIC.apply_to(path)
+    parameters = sum(len(PLACEHOLDER.findall(path)) for _, path, _ in operations(spec))
+    for path in replace_each(files, QUOTED, r'\1=path_segment("\1", \1)', parameters, SEGMENT):
+        IMPORT.apply_to(path)
+    replace_each(files, FIXED_BOUNDARY, "", multipart_bodies(spec), BOUNDARY)
+
+
+def replace_each(files: list[Path], old: re.Pattern[str], new: str, expected: int, why: str) -> list[Path]:
+    """Replace wherever it stands, as often as the document has it; the changed files come back."""
+    changed, found = [], 0
+    for path in files:
+        text, count = old.subn(new, path.read_text("utf-8"))
+        found += count
+        if count:
+            path.write_text(text, "utf-8")
+            changed.append(path)
+    if found != expected:
+        what = old.pattern.replace("\\", "").partition("(?=")[0].strip()
+        raise ShapeError(f"{OPERATIONS}: expected {expected} times `{what}`, found {found}.", why, "_edits")
+    return changed

@@ -5,6 +5,7 @@
 from collections.abc import Mapping, MutableMapping
 from http import HTTPStatus
 from typing import IO, BinaryIO, Generic, Literal, TypeVar
+from urllib.parse import quote
 
 from attrs import define, field
 
@@ -12,6 +13,10 @@ from attrs import define, field
 class Unset:
     def __bool__(self) -> Literal[False]:
         return False
+
+    def __reduce__(self) -> str:
+        """Pickle and copy as the one that there is, `UNSET`, which is compared by identity."""
+        return "UNSET"
 
 
 UNSET: Unset = Unset()
@@ -37,7 +42,24 @@ class File:
 
     def to_tuple(self) -> FileTypes:
         """Return a tuple representation that httpx will accept for multipart/form-data"""
+        # It becomes a header of its part, and httpx sends it as it is.
+        if self.mime_type is not None and not self.mime_type.isprintable():
+            raise ValueError("mime_type has to be one line of printable characters")
         return self.file_name, self.payload, self.mime_type
+
+
+def path_segment(name: str, value: object) -> str:
+    """Quote a path parameter, or refuse it if the request would go to another path.
+
+    Raises:
+        ValueError: the value is empty, `.` or `..`.
+    """
+    segment = quote(str(value), safe="")
+    if segment in {"", ".", ".."}:
+        raise ValueError(
+            f"{name}={segment!r} cannot be sent: as a part of the path it would lead to another operation"
+        )
+    return segment
 
 
 T = TypeVar("T")

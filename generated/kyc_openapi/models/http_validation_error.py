@@ -76,3 +76,7 @@ class HTTPValidationError:
 
     def __contains__(self, key: str) -> bool:
         return key in self.additional_properties
+
+
+# Loaded at once, and at the end for the sake of models that refer to each other.
+from . import validation_error as _validation_error  # noqa: F401

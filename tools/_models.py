@@ -1,0 +1,170 @@
+"""What tools/generate.py changes in the generated models, by what stands in them and in the document."""
+
+import ast
+import re
+from pathlib import Path
+
+from _spec import GenerationError, ShapeError
+
+MASKED = "repr of a model shows no secret"
+
+
+def attributes(model: ast.Module, where: str) -> dict[str, str]:
+    """Map the names of a model's properties to its attributes, as its `from_dict` does.
+
+    It pops the properties in the order in which it then passes the attributes.
+    """
+    calls = [node for node in ast.walk(model) if isinstance(node, ast.Call)]
+    pops = [call for call in calls if ast.unparse(call.func) == "d.pop"]
+    passed = [call.keywords for call in calls if ast.unparse(call.func) == "cls"]
+    if len(passed) != 1 or len(passed[0]) != len(pops):
+        raise ShapeError(
+            f"{where}: expected a from_dict that pops each property and passes it to cls() once.", MASKED, "_models"
+        )
+    names = [ast.literal_eval(pop.args[0]) for pop in sorted(pops, key=lambda pop: (pop.lineno, pop.col_offset))]
+    return dict(zip(names, (str(keyword.arg) for keyword in passed[0]), strict=True))
+
+
+def hide(source: str, field: ast.AnnAssign) -> str:
+    """Write a field of a model again, with its type and default but out of `repr`."""
+    default = ast.get_source_segment(source, field.value) if field.value else None
+    if default is None:
+        arguments = ""
+    elif default.startswith("_attrs_field("):
+        arguments = ", " + default.removeprefix("_attrs_field(").removesuffix(")")
+    else:
+        arguments = f", default={default}"
+    annotation = ast.get_source_segment(source, field.annotation)
+    return f"    {ast.unparse(field.target)}: {annotation} = _attrs_field(repr=False{arguments})"
+
+
+def mask(source: str, secret: list[str], where: str) -> str:
+    """Take these attributes of a model out of its `repr`, and with them what the document does not name.
+
+    What comes along with an access token may be another token.
+    """
+    classes = (node for node in ast.parse(source).body if isinstance(node, ast.ClassDef))
+    fields = {ast.unparse(n.target): n for model in classes for n in model.body if isinstance(n, ast.AnnAssign)}
+    lines = source.split("\n")
+    for name in secret:
+        if name not in fields or fields[name].lineno != fields[name].end_lineno:
+            raise ShapeError(f"{where}: expected one line that declares `{name}`.", MASKED, "_models")
+    for name in {*secret, "additional_properties"} & fields.keys():
+        lines[fields[name].lineno - 1] = hide(source, fields[name])
+    return "\n".join(lines)
+
+
+def mask_models(package: Path, shapes: dict[frozenset[str], set[str]]) -> None:
+    """Take secrets out of the `repr` of every model that holds one."""
+    masked: set[frozenset[str]] = set()
+    for path in sorted(package.glob("models/*.py")):
+        source, where = path.read_text("utf-8"), f"models/{path.name}"
+        if "def from_dict(" not in source:
+            continue  # An enum.
+        names = attributes(ast.parse(source), where)
+        secret = shapes.get(frozenset(names))
+        if secret is not None:
+            path.write_text(mask(source, [names[name] for name in secret], where), "utf-8")
+            masked.add(frozenset(names))
+    if missed := sorted(shapes.keys() - masked, key=sorted):
+        raise GenerationError(
+            f"The spec marks {sorted(shapes[missed[0]])} as secret, but no generated model holds "
+            f"{sorted(missed[0])}: give that schema a name under components/schemas, or adapt tools/_models.py."
+        )
+
+
+LAZY = "importing an operation costs the same however many models there are"
+LOADED = "what a call needs is loaded along with its operation"
+INIT = '''\
+"""Contains all the data models used in inputs/outputs. Each is loaded when it is first asked for."""
+
+from typing import TYPE_CHECKING
+{eager}
+if TYPE_CHECKING:
+{imports}
+else:
+    from importlib import import_module as _import_module
+
+    _MODULES = {modules!r}
+
+    def __getattr__(name):
+        module = _MODULES.get(name)
+        if module is None:
+            raise AttributeError(f"module {{__name__!r}} has no attribute {{name!r}}")
+        value = getattr(_import_module(f".{{module}}", __name__), name)
+        globals()[name] = value
+        return value
+
+    def __dir__():
+        return sorted({{*globals(), *__all__}})
+
+
+__all__ = {names!r}
+'''
+
+
+def load_lazily(package: Path) -> None:
+    """Have `models/__init__.py` load each model on demand, where it loads all of them."""
+    path = package / "models" / "__init__.py"
+    docstring, *imports = ast.parse(path.read_text("utf-8")).body
+    if not imports and isinstance(docstring, ast.Expr):
+        return  # A document without models.
+    names = imports.pop() if imports else docstring
+    models = {
+        node.names[0].name: str(node.module)
+        for node in imports
+        if isinstance(node, ast.ImportFrom) and node.level == 1 and len(node.names) == 1 and not node.names[0].asname
+    }
+    listed = re.fullmatch(r"__all__ = (\(.*\))", ast.unparse(names))
+    if listed is None or sorted(ast.literal_eval(listed[1])) != sorted(models) or len(models) != len(imports):
+        found = "models/__init__.py: expected one import for each model, and an __all__ that lists them."
+        raise ShapeError(found, LAZY, "_models")
+    by_module: dict[str, str] = {}
+    for model, module in sorted(models.items()):
+        if (other := by_module.setdefault(module, model)) != model:
+            raise GenerationError(
+                f"{other} and {model} both become models/{module}.py: give one of these schemas another name in the "
+                "spec."
+            )
+    # Python puts a module that it loads into its package under the module's name, where it would hide such a model.
+    eager = {model for model, module in models.items() if model == module}
+    lines = {model: f"from .{models[model]} import {model}" for model in sorted(models)}
+    text = INIT.format(
+        eager="\n".join(lines[model] for model in sorted(eager)),
+        imports="\n".join(f"    {lines[model]}" for model in lines if model not in eager) or "    pass",
+        modules={model: models[model] for model in lines if model not in eager},
+        names=tuple(lines),
+    )
+    path.write_text(text, "utf-8")
+
+
+def load_references(package: Path) -> None:
+    """Have each model load the models that it refers to along with itself, and not at the first use.
+
+    The generated functions import them when they are called. In a thread, such an import may be cut in two by a fork;
+    the child would wait for ever for its other half.
+    """
+    for path in sorted(package.glob("models/*.py")):
+        text = path.read_text("utf-8")
+        tree = ast.parse(text)
+        guarded = {
+            ast.unparse(line)
+            for node in tree.body
+            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+            for line in node.body
+        }
+        late = {
+            ast.unparse(line)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.FunctionDef)
+            for line in ast.walk(node)
+            if isinstance(line, ast.Import | ast.ImportFrom)
+        }
+        modules = [re.fullmatch(r"from \.\.models\.(\w+) import \w+", line) for line in sorted(late)]
+        if late != guarded or None in modules:
+            found = "expected the functions to import what `if TYPE_CHECKING:` does, from ..models."
+            raise ShapeError(f"models/{path.name}: {found}", LOADED, "_models")
+        loads = "".join(f"from . import {found[1]} as _{found[1]}  # noqa: F401\n" for found in modules if found)
+        if loads:
+            comment = "# Loaded at once, and at the end for the sake of models that refer to each other.\n"
+            path.write_text(f"{text}\n\n{comment}{loads}", "utf-8")

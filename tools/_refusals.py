@@ -1,0 +1,94 @@
+"""What a document may legally say and the generator gets wrong without a word: refused, each with a way out."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from openapi_python_client.parser.properties import Class, EnumProperty
+from openapi_python_client.strings import ClassName, PythonIdentifier
+
+from _spec import GenerationError, nodes, operations, variants
+
+# Local variables of the generated functions that a property of this name would replace, unseen by a type checker.
+LOCAL_NAMES = frozenset({"d"})
+PLACEHOLDER = re.compile(r"{([^{}]*)}")
+PLACEHOLDER_NAME = re.compile(r"[a-zA-Z_-][a-zA-Z0-9_-]*")
+CLASS = Class(ClassName("Enum", ""), PythonIdentifier("enum", ""))
+
+
+def check_spec(spec: dict[str, Any]) -> None:
+    """Refuse the first thing that would become broken code.
+
+    Raises:
+        GenerationError: says where it stands and what to do.
+    """
+    for _, path, _ in operations(spec):
+        for name in PLACEHOLDER.findall(path):
+            if not PLACEHOLDER_NAME.fullmatch(name):
+                raise GenerationError(
+                    f"paths.{path}: the generator does not find the parameter {name!r}. Write its name in ASCII "
+                    "letters, digits, - and _; it is never sent."
+                )
+    for place, node in nodes(spec):
+        for complaint in complaints(spec, node):
+            raise GenerationError(f"{place}: {complaint}")
+
+
+def complaints(spec: dict[str, Any], node: dict[str, Any]) -> Iterator[str]:
+    """Say what is wrong with a schema or parameter."""
+    if isinstance(values := node.get("enum"), list):
+        yield from collapsing(values, node.get("x-enum-varnames") or [])
+    if isinstance(default := node.get("default"), str) and re.search(r'["\\]', default):
+        yield (
+            f"the default {default!r} has a quote or a backslash in it, which the generator escapes twice. "
+            "Say in the description what is assumed, and leave the default out."
+        )
+    if isinstance(members := node.get("properties"), dict):
+        for name in members:
+            if PythonIdentifier(str(name), "") in LOCAL_NAMES:
+                yield (
+                    f"a property called {name!r} breaks the generated from_dict. Leave it out: it is then found among "
+                    "the additional properties."
+                )
+    if node.get("in") in {"header", "cookie"} and "schema" in node:
+        yield from unsendable(node["in"], [part for part in variants(spec, node["schema"]) if "$ref" not in part])
+
+
+def collapsing(values: list[Any], names: list[str]) -> Iterator[str]:
+    """Say which values of an enum would become one member."""
+    texts = [value for value in values if isinstance(value, str)]
+    twice = [value for value, count in Counter(texts).items() if count > 1]
+    if twice:
+        yield f"the value {twice[0]!r} is there twice."
+    elif len(texts) == len(values) - values.count(None):
+        by_name: dict[str, str] = {}
+        for value, name in zip(texts, member_names(texts, names), strict=True):
+            if (other := by_name.setdefault(name, value)) != value:
+                yield (
+                    f"the values {other!r} and {value!r} both become the member {name}. "
+                    "Give the members names of their own, one for each value, as `x-enum-varnames`."
+                )
+
+
+def member_names(values: list[str], names: list[str]) -> Iterator[str]:
+    """Ask the generator what it calls each value, one at a time, since it forgets those that collapse."""
+    given = names if len(names) == len(values) else []
+    for index, value in enumerate(values):
+        # What it makes of a value that does not begin with a letter depends on the place in the list.
+        before = [str(number) for number in range(index)]
+        yield list(EnumProperty.values_from_list([*before, value], CLASS, [*before, given[index]] if given else []))[-1]
+
+
+def unsendable(where: str, parts: list[dict[str, Any]]) -> Iterator[str]:
+    """Say whether a header or cookie would be handed to httpx as something that it does not send."""
+    kinds = {kind for part in parts for kind in flat(part.get("type"))}
+    if any(part.get("format") == "uuid" for part in parts):
+        yield f"a {where} with `format: uuid` cannot be sent. Leave the format out: the parameter is then a str."
+    elif (where == "cookie" or len(kinds) > 1) and kinds - {"string"}:
+        yield f"a {where} of type {' or '.join(sorted(kinds))} cannot be sent. Make it a string."
+
+
+def flat(kind: Any) -> list[str]:
+    """Give a schema's type as a list of types."""
+    return [str(item) for item in (kind if isinstance(kind, list) else [kind]) if item is not None]

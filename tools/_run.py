@@ -1,0 +1,67 @@
+"""The programs that tools/generate.py runs: the generator, the formatter, the type checker."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+import _generator
+from _spec import GenerationError
+
+CONFIG = Path(__file__).with_name("openapi-python-client.yaml")
+# What the generator says beside the point: where to report bugs, how to silence it, and that output may be incomplete.
+NOISE = re.compile(r"github\.com|yaml\.dev|To suppress this|some pieces may be missing")
+OBJECT = re.compile(r"<openapi_python_client\.[^>]* object at 0x[0-9a-f]+>")
+
+
+def tool(name: str) -> str:
+    """Find a tool beside the running Python, whatever PATH says: that one is pinned."""
+    found = shutil.which(name, path=str(Path(sys.executable).parent))
+    if found is None:
+        raise GenerationError(f"{name} is not installed beside this Python: run make setup, then make generate.")
+    return found
+
+
+def run(command: list[str], folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run a tool in `folder`, out of reach of settings that surround the caller."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("MYPY", "PYTHON", "RUFF"))}
+    # The order of a set must not become the order of the output.
+    clean |= {"PYTHONHASHSEED": "0", "PYTHONUTF8": "1", "NO_COLOR": "1", **settings}
+    return subprocess.run(command, cwd=folder, env=clean, capture_output=True, encoding="utf-8", check=False)
+
+
+def plain(value: object) -> str:
+    """Write as text what YAML knows and JSON does not: dates, above all."""
+    return value.isoformat() if isinstance(value, date) else str(value)
+
+
+def call_generator(spec: dict[str, object], package: Path, name: str) -> None:
+    """Have the package written from a copy of the document in which the security is spelled out."""
+    copy = package.with_name("spec.json")
+    try:
+        copy.write_text(json.dumps(spec, default=plain), "utf-8")
+    except (TypeError, ValueError, RecursionError) as error:
+        raise GenerationError(f"{name} holds something that JSON cannot express: {error}") from error
+    paths = [f"--path={copy}", f"--config={CONFIG}", f"--output-path={package}"]
+    generator = [sys.executable, _generator.__file__]
+    result = run([*generator, "generate", "--meta=none", "--fail-on-warning", *paths], package.parent)
+    *_, last = ["", *result.stderr.splitlines()]
+    if last.startswith(_generator.MARK):
+        raise GenerationError(f"The generator cannot read {name}: {last.removeprefix(_generator.MARK)}")
+    if result.returncode:
+        told = [line.rstrip() for line in result.stderr.splitlines() if line.strip() and not NOISE.search(line)]
+        text = OBJECT.sub("one", "\n  ".join(told)).replace("<unicode string>", name)
+        raise GenerationError(f"The generator does not accept {name}:\n  {text}")
+
+
+def format_package(package: Path) -> None:
+    """Format as the generator's own hooks would, but without the settings of the folders around."""
+    ruff = tool("ruff")
+    for command in (["check", ".", "--fix-only", "--select=I,F401"], ["format", "."]):
+        result = run([ruff, *command, "--isolated", "--no-cache"], package)
+        if result.returncode:
+            raise GenerationError(f"The generated code cannot be formatted:\n{result.stderr.strip()}")

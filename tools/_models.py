@@ -81,15 +81,18 @@ INIT = '''\
 from typing import TYPE_CHECKING
 {eager}
 if TYPE_CHECKING:
-{imports}
+    from ._all import *
 else:
     from importlib import import_module as _import_module
 
-    _MODULES = {modules!r}
+    # The module of each model. One text is read much faster than as many entries of a dictionary.
+    _MODULES = """
+{modules}
+"""
 
     def __getattr__(name):
-        module = _MODULES.get(name)
-        if module is None:
+        module = _MODULES.partition(f"\\n{{name}} ")[2].partition("\\n")[0]
+        if not module:
             raise AttributeError(f"module {{__name__!r}} has no attribute {{name!r}}")
         value = getattr(_import_module(f".{{module}}", __name__), name)
         globals()[name] = value
@@ -104,7 +107,7 @@ __all__ = {names!r}
 
 
 def load_lazily(package: Path) -> None:
-    """Have `models/__init__.py` load each model on demand, where it loads all of them."""
+    """Have `models/__init__.py` load each model on demand. What loads all of them becomes `_all.py`, for type checkers."""
     path = package / "models" / "__init__.py"
     docstring, *imports = ast.parse(path.read_text("utf-8")).body
     if not imports and isinstance(docstring, ast.Expr):
@@ -127,14 +130,13 @@ def load_lazily(package: Path) -> None:
                 "spec."
             )
     # Python puts a module that it loads into its package under the module's name, where it would hide such a model.
-    eager = {model for model, module in models.items() if model == module}
-    lines = {model: f"from .{models[model]} import {model}" for model in sorted(models)}
+    eager = [model for model, module in sorted(models.items()) if model == module]
     text = INIT.format(
-        eager="\n".join(lines[model] for model in sorted(eager)),
-        imports="\n".join(f"    {lines[model]}" for model in lines if model not in eager) or "    pass",
-        modules={model: models[model] for model in lines if model not in eager},
-        names=tuple(lines),
+        eager="\n".join(f"from .{model} import {model}" for model in eager),
+        modules="\n".join(f"{model} {module}" for model, module in sorted(models.items()) if model not in eager),
+        names=tuple(sorted(models)),
     )
+    path.rename(path.with_name("_all.py"))
     path.write_text(text, "utf-8")
 
 

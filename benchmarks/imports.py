@@ -1,0 +1,76 @@
+"""What imports cost: of one operation from a large API's client and from a small one, and of `kyc_client`.
+
+Each figure is the least CPU time of several fresh interpreters, over that of httpx and attrs, which both need. Small and
+large take turns, so that a busy machine slows down both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests" / "specs")]
+
+import generate  # noqa: E402 - a script's own folder is not where the tools are
+import many  # noqa: E402
+
+SCRIPT = """
+import sys, time
+sys.path.insert(0, {folder!r})
+import attrs, httpx
+start = time.process_time()
+{statement}
+print(time.process_time() - start)
+"""
+OPERATION = "from kyc_openapi.api.resource import get_resource"
+WRAPPER = "import kyc_client"
+BUDGET_RATIO = 1.2
+BUDGET_MS = 15.0
+
+
+def generated(folder: Path, operations: int) -> Path:
+    """Generate the client of a document with so many operations besides those of openapi.yaml."""
+    folder.mkdir()
+    spec = folder / "spec.json"
+    spec.write_text(json.dumps(many.document(operations)), "utf-8")
+    generate.build(spec, folder / "kyc_openapi")
+    return folder
+
+
+def cost(folder: Path, statement: str) -> float:
+    """Run a statement in a fresh interpreter; the result is in ms."""
+    command = [sys.executable, "-I", "-c", SCRIPT.format(folder=str(folder), statement=statement)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    return float(done.stdout) * 1000
+
+
+def least(folders: list[Path], statement: str, runs: int) -> list[float]:
+    """Measure in each folder by turns; the first run, which compiles, does not count."""
+    rounds = [[cost(folder, statement) for folder in folders] for _ in range(runs + 1)]
+    return [min(times) for times in zip(*rounds[1:], strict=True)]
+
+
+def main() -> None:
+    """Print the figures of one run."""
+    parser = argparse.ArgumentParser(description="Measure what imports cost, as ratios in one run (about a minute).")
+    parser.add_argument("--operations", type=int, default=400, help="of the large API (400)")
+    parser.add_argument("--runs", type=int, default=15, help="fresh interpreters for each figure (15)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        folders = [generated(Path(name, "small"), 0), generated(Path(name, "large"), options.operations)]
+        print(f"over httpx and attrs    {'2 operations':>13} {options.operations + 2:>4} operations  ratio  budget")
+        for what, statement in (("one operation", OPERATION), ("kyc_client", WRAPPER)):
+            small, large = least(folders, statement, options.runs)
+            print(
+                f"import {what:<17}{small:>10.1f} ms {large:>12.1f} ms {large / small:>6.2f}  <= {BUDGET_RATIO}"
+                + (f", <= {BUDGET_MS:.0f} ms" if statement == WRAPPER else "")
+            )
+
+
+if __name__ == "__main__":
+    main()

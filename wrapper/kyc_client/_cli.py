@@ -1,33 +1,94 @@
-"""The command line, `kyc-client COMMAND`. A command imports what it needs when it runs: `--help` is quick."""
+"""The command line, `kyc-client COMMAND`: its options, its help, and how it ends."""
+
+from __future__ import annotations
 
 import argparse
-import shlex
-import signal
+import os
 import sys
-from collections.abc import Callable, Sequence
 from functools import partial
-from time import sleep
+from typing import TYPE_CHECKING
 
-from kyc_client._version import __version__
+from . import _commands
+from ._exit import Exit, exit_table
+from ._terminal import discard, fail
+from ._version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 _EXAMPLES = """\
 examples:
+  kyc-client check                          find out why the API does not work from here
+  kyc-client get /api/v1/resource           call the API, with a login if there must be one
+  curl -H "Authorization: Bearer $(kyc-client token)" $API_BASE_URL/api/v1/resource
   kyc-client sandbox                        the API's login on this machine, at http://127.0.0.1:8000
-  kyc-client sandbox --port 0               the same on any free port
-  kyc-client sandbox --token-lifetime 10    tokens that expire after 10 s: watch a client renew them
+
+The address, login and password come from API_BASE_URL, API_LOGIN and API_PASSWORD,
+or from the files that API_LOGIN_FILE and API_PASSWORD_FILE name; never from arguments.
 """
 
-_SANDBOX = """\
+# For each command: a line for the list of commands, what it does, and examples.
+_TEXTS: Mapping[str, tuple[str, str, str]] = {
+    "check": (
+        "find out why the API does not work from here",
+        """\
+Look for what stands between this machine and the API, in this order: variables,
+base URL, name of the host, connection, TLS, login, token, clock. What depends on
+something that failed is not checked. No password and no token is shown, and
+unless TLS has succeeded, no password is sent.
+""",
+        f"""\
+examples:
+  kyc-client check
+  kyc-client check > /dev/null || echo "not ready: $?"
+
+The exit status is that of the first line that failed.
+
+{exit_table()}
+""",
+    ),
+    "get": (
+        "call the API and print the answer",
+        """\
+Call the API with GET, and print the answer's body on stdout: as it comes, or
+indented if it is JSON and stdout a terminal.
+""",
+        """\
+examples:
+  kyc-client get /api/v1/resource
+  kyc-client get -i /api/v1/resource        with the status and the headers
+  kyc-client get '/api/v1/items?page=2'     quotes keep the shell off the ?
+""",
+    ),
+    "token": (
+        "log in and print the token",
+        """\
+Log in, and print the token alone on stdout: for curl, or another HTTP client.
+""",
+        """\
+examples:
+  curl -H "Authorization: Bearer $(kyc-client token)" $API_BASE_URL/api/v1/resource
+  kyc-client token --json                   with token_type, expires_at and expires_in (seconds)
+""",
+    ),
+    "sandbox": (
+        "run the API's login on this machine, to try things against",
+        """\
 Run a real server with the API's login and one protected resource, on 127.0.0.1 only, until Ctrl-C.
 The variables with which a service finds it go to stdout; one line for each request goes to stderr.
-"""
-
-_SANDBOX_EXAMPLES = """\
+""",
+        """\
 examples:
   kyc-client sandbox                        then paste the printed lines into the shell of your service
   kyc-client sandbox > sandbox.env          or let that shell read them: . ./sandbox.env
+  kyc-client sandbox --port 0               on any free port
+  kyc-client sandbox --token-lifetime 10    tokens that expire after 10 s: watch a client renew them
   kyc-client sandbox --no-verification      let the unverified user log in as well
-"""
+""",
+    ),
+}
+
+_LONGEST_TIMEOUT = 3600.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,38 +98,93 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments, without the program's name; None takes the process's own.
 
     Returns:
-        The exit status: 0, or 1 after one line on stderr that says what went wrong.
+        The exit status (see `Exit`); whatever is not `OK` has been explained in a line on stderr, or by `check`.
 
     Raises:
         SystemExit: 0 after `--help` and `--version`, 2 after a usage error; what there is to say is printed.
     """
-    arguments = _parser().parse_args(argv)
-    status: int = arguments.run(arguments)
+    _open_what_is_closed()
+    try:
+        try:
+            options = _parser().parse_args(argv)
+            status: int = options.run(options)
+        finally:
+            # Here, and not when Python ends, where it could only complain.
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        discard(sys.stdout)
+        return Exit.PIPE_CLOSED
+    except OSError as error:
+        discard(sys.stdout)
+        return fail(f"The output cannot be written ({error.strerror}).")
     return status
+
+
+def _open_what_is_closed() -> None:
+    """Give Python somewhere to write to if the shell has given it none (`>&-`)."""
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - open until the end
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - as above
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="kyc-client",
         description="Tools of the KYC API's Python client.",
-        epilog=_EXAMPLES,
+        epilog=f"{_EXAMPLES}\n{exit_table()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    # Each command adds its options here and names the function that runs it.
-    _add_sandbox(commands.add_parser)
+    options = {"check": _check_options, "get": _get_options, "token": _token_options, "sandbox": _sandbox_options}
+    for name, (summary, description, examples) in _TEXTS.items():
+        command = commands.add_parser(
+            name,
+            help=summary,
+            description=description,
+            epilog=examples,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        # Each adds its options, and names the function that runs the command.
+        options[name](command)
     return parser
 
 
-def _add_sandbox(add_command: Callable[..., argparse.ArgumentParser]) -> None:
-    command = add_command(
-        "sandbox",
-        help="run the API's login on this machine, to try things against",
-        description=_SANDBOX,
-        epilog=_SANDBOX_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def _check_options(command: argparse.ArgumentParser) -> None:
+    _add_connection_options(command, timeout=10.0)
+    command.set_defaults(run=_commands.check)
+
+
+def _get_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("path", metavar="PATH", help="below API_BASE_URL, or a URL of the same origin")
+    command.add_argument("-i", "--include", action="store_true", help="print the status and the headers too")
+    _add_connection_options(command, timeout=30.0)
+    command.set_defaults(run=_commands.get)
+
+
+def _token_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="print a JSON object, which also says when it expires")
+    _add_connection_options(command, timeout=30.0)
+    command.set_defaults(run=_commands.token)
+
+
+def _add_connection_options(command: argparse.ArgumentParser, *, timeout: float) -> None:
+    command.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=timeout,
+        metavar="SECONDS",
+        help="for each connect, read and write; a login as a whole ends after 20 s (default: %(default)g)",
     )
+    command.add_argument(
+        "--allow-insecure-http",
+        action="store_true",
+        help="for test networks: accept an API_BASE_URL with http:// that is not this machine",
+    )
+
+
+def _sandbox_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--port",
         type=partial(_whole_number, highest=65_535),
@@ -88,7 +204,7 @@ def _add_sandbox(add_command: Callable[..., argparse.ArgumentParser]) -> None:
         action="store_false",
         help="let unverified users log in",
     )
-    command.set_defaults(run=_sandbox)
+    command.set_defaults(run=_commands.sandbox)
 
 
 def _whole_number(text: str, highest: int) -> int:
@@ -97,49 +213,12 @@ def _whole_number(text: str, highest: int) -> int:
     return int(text)
 
 
-def _sandbox(arguments: argparse.Namespace) -> int:
-    """Serve until SIGINT or SIGTERM, also where the shell had SIGINT ignored (a background job)."""
-    handlers = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
+def _seconds(text: str) -> float:
     try:
-        return _serve_sandbox(arguments)
-    except KeyboardInterrupt:
-        return 0
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-
-
-def _serve_sandbox(arguments: argparse.Namespace) -> int:
-    try:
-        from kyc_client.sandbox import Sandbox, SandboxError  # noqa: PLC0415 - an extra, and slow to import
-    except ImportError as error:
-        return _fail(error)
-    try:
-        with Sandbox(
-            port=arguments.port,
-            token_lifetime=arguments.token_lifetime,
-            require_verification=arguments.require_verification,
-            log=_tell,
-        ) as sandbox:
-            _tell(f"The sandbox serves at {sandbox.base_url}. Paste this into the shell of your service:")
-            for name, value in sandbox.environ.items():
-                print(f"export {name}={shlex.quote(value)}", flush=True)
-            unverified = "LOGIN_USER_NOT_VERIFIED" if arguments.require_verification else "may log in"
-            _tell("Other users, with the same password:")
-            _tell(f"  {sandbox.inactive.username}    LOGIN_BAD_CREDENTIALS")
-            _tell(f"  {sandbox.unverified.username}  {unverified}")
-            _tell("Requests (Ctrl-C ends the sandbox):")
-            while True:
-                # A sleep, since that is what a signal interrupts on every platform.
-                sleep(1)
-    except SandboxError as error:
-        return _fail(error)
-
-
-def _fail(error: Exception) -> int:
-    _tell(f"kyc-client: error: {error}")
-    return 1
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    # Written so that NaN is refused too.
+    if not 0 < seconds <= _LONGEST_TIMEOUT:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0, up to {_LONGEST_TIMEOUT:g}")
+    return seconds

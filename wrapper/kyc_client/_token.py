@@ -39,7 +39,7 @@ _MAX_TOKEN_LENGTH = 16 * 1024
 # The end of the year 9999, beyond which `datetime` does not go.
 _LAST_TIMESTAMP = 253_402_300_799
 # A server's `Date` is cut to whole seconds, and uvicorn writes it anew only once a second: it lags by up to 2.05 s.
-_DATE_LAG = 2.1
+DATE_LAG = 2.1
 
 
 def _pause(ended: threading.Event, seconds: float) -> bool:
@@ -157,10 +157,14 @@ class Lease(Masked):
         """
         if monotonic < self.fresh_until_monotonic and wall < self.fresh_until_wall:
             return Phase.FRESH
-        left = self._life - max(monotonic - self.began, wall - self._wall)
+        left = self.seconds_left(monotonic, wall)
         if left <= 0:
             return Phase.EXPIRED
         return Phase.HARD if left <= min(_HARD_SECONDS, _HARD_SHARE * self._life) else Phase.SOFT
+
+    def seconds_left(self, monotonic: float, wall: float) -> float:
+        """How long the token still lives; infinite if that is not known."""
+        return self._life - max(monotonic - self.began, wall - self._wall)
 
 
 def lifetime(expiry: float | None, issued_at: float | None, wall: float) -> float:
@@ -176,7 +180,7 @@ def lifetime(expiry: float | None, issued_at: float | None, wall: float) -> floa
         return float("inf")
     # A Date lags. A local clock that agrees with it tells the time more exactly, which matters to short tokens: one of
     # 3 s would otherwise be believed for up to two seconds after its death.
-    issued = wall if issued_at is None or issued_at <= wall < issued_at + _DATE_LAG else issued_at
+    issued = wall if issued_at is None or issued_at <= wall < issued_at + DATE_LAG else issued_at
     life = expiry - issued
     return life if life > 0 else float("inf")
 
@@ -186,17 +190,22 @@ def is_bearer_value(value: object) -> bool:
     return isinstance(value, str) and len(value) <= _MAX_TOKEN_LENGTH and bool(_BEARER_TOKEN.fullmatch(value))
 
 
-def read_expiry(token: str) -> float | None:
-    """The `exp` of a JWT in seconds since the epoch, or None. Never raises, and never verifies: it is a hint."""
+def read_claims(token: str) -> dict[str, object]:
+    """What a JWT says about itself; nothing if it is not legible. Never raises, and never verifies."""
     parts = token.split(".")
     if len(parts) != 3:
-        return None
+        return {}
     try:
         payload = parts[1] + "=" * (-len(parts[1]) % 4)
         claims = json.loads(base64.b64decode(payload, altchars=b"-_", validate=True))
     except (ValueError, RecursionError):
-        return None
-    expiry: object = cast("dict[str, object]", claims).get("exp") if isinstance(claims, dict) else None
+        return {}
+    return cast("dict[str, object]", claims) if isinstance(claims, dict) else {}
+
+
+def read_expiry(token: str) -> float | None:
+    """The `exp` of a JWT in seconds since the epoch, or None. Never raises, and never verifies: it is a hint."""
+    expiry = read_claims(token).get("exp")
     # A comparison copes with what arithmetic does not: NaN, infinity, integers of a thousand digits.
     if isinstance(expiry, bool) or not isinstance(expiry, int | float) or not 0 < expiry <= _LAST_TIMESTAMP:
         return None

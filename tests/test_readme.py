@@ -5,13 +5,18 @@ from __future__ import annotations
 import ast
 import asyncio
 import inspect
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 import kyc_client
+from kyc_client._exit import Exit
 
 if TYPE_CHECKING:
     from kyc_client.sandbox import Sandbox
@@ -55,6 +60,30 @@ def test_table_of_errors_names_every_error() -> None:
     bases = {"KYCClientError", "LoginError"}
     for name in set(kyc_client.errors.__all__) - bases:
         assert f"| `{name}`" in table
+
+
+def test_table_of_exit_statuses_is_the_programs() -> None:
+    """Whoever writes a script finds in the README what `--help` says, no more and no less."""
+    table = README[README.index("| exit status | meaning |") :].partition("\n\n")[0]
+    rows = [tuple(re.split(r" (?<!\\)\| ", line.strip("| "))) for line in table.splitlines()[2:]]
+    assert rows == [(str(int(status)), status.meaning.replace("|", "\\|")) for status in Exit]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed here")
+def test_lines_for_the_shell(sandbox: Sandbox) -> None:
+    """They run as they stand: `check` is content, and both calls get the answer."""
+    (lines,) = re.findall(r"^## From the shell\n\n```sh\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(  # noqa: S603 - our own README
+        ["/bin/sh", "-e", "-c", lines],
+        env={**os.environ, **sandbox.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.count('"You are logged in."') == 2
+    assert sandbox.login_count == 3
 
 
 def test_make_help_is_where_the_readme_says() -> None:

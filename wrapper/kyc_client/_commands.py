@@ -97,7 +97,7 @@ def _client(options: Namespace) -> httpx.Client:
     try:
         return connected.get_httpx_client()
     except (ValueError, ImportError, httpx.InvalidURL) as error:
-        # What httpx has to say about a proxy; it would repeat its address, which may hold a password.
+        # What httpx says about a proxy repeats the proxy's address, which may hold a secret.
         why = type(error).__name__
     raise ConfigurationError(f"The connection cannot be prepared ({why}). Check HTTPS_PROXY and its like.")
 

@@ -45,8 +45,12 @@ NOT_IMPORTED = {
     "fastapi",
     "fastapi_users",
     "kyc_client._cli",
+    "kyc_client._commands",
+    "kyc_client._doctor",
+    "kyc_client._exit",
     "kyc_client._fake_server",
     "kyc_client._fake_transport",
+    "kyc_client._terminal",
     "kyc_client.sandbox",
     "kyc_client.testing",
     "pydantic",
@@ -253,7 +257,8 @@ def test_import_brings_nothing_that_a_service_does_not_need() -> None:
 def test_import_of_the_names_that_must_not_be_imported_is_noticed() -> None:
     """The test above can fail: the names are those under which the modules are known."""
     loaded = modules_after(
-        "import aiosqlite, argparse, asyncio, kyc_client._cli, kyc_client.sandbox, kyc_client.testing, pytest, trio"
+        "import aiosqlite, argparse, asyncio, kyc_client._cli, kyc_client._doctor, kyc_client.sandbox, kyc_client.testing;"
+        "import pytest, trio"
     )
     assert NOT_IMPORTED - {"aiohttp", "redis"} <= loaded
 

@@ -187,6 +187,7 @@ LIFETIMES = {
     "local clock at the start of it": (ISSUED + 3, ISSUED, ISSUED, 3),
     "local clock ahead of a Date that lags": (ISSUED + 3, ISSUED, ISSUED + 2, 1),
     "local clock ahead by more than a Date lags": (ISSUED + 3, ISSUED, ISSUED + 2.5, 3),
+    "local clock ahead by 2.1 s, which no Date lags": (ISSUED + 3, ISSUED, ISSUED + 2.1, 3),
     "local clock a moment behind": (ISSUED + 3, ISSUED, ISSUED - 0.25, 3),
     "a moment left": (ISSUED + 1, ISSUED, ISSUED + 0.75, 0.25),
     "expired on arrival": (ISSUED - 1, ISSUED, ISSUED, INFINITY),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
@@ -31,7 +32,7 @@ CONNECTION_ARGUMENTS = frozenset({"cert", "mounts", "proxy", "transport", "trust
 # the caller's.
 _MARK = "kyc_client.lease"
 # No login begins later than this: for a request that has not waited for one.
-_LATER = float("inf")
+_LATER = math.inf
 
 
 class LoginAuth(httpx.Auth):

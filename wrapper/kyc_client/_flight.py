@@ -42,6 +42,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import math
 import os
 import threading
 import types
@@ -79,7 +80,7 @@ _MAX_REFUSALS = 16
 _MAX_HANGING = 8
 _HANGING_SECONDS = 15 * 60.0
 _GRACE = 1.0
-_NEVER = float("-inf")
+_NEVER = -math.inf
 _INTERRUPTED = "The login was interrupted. Try again."
 
 

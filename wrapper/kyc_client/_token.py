@@ -15,6 +15,7 @@ from __future__ import annotations
 import base64
 import enum
 import json
+import math
 import random
 import re
 import time
@@ -177,12 +178,12 @@ def lifetime(expiry: float | None, issued_at: float | None, wall: float) -> floa
         wall: the local clock when the login started.
     """
     if expiry is None:
-        return float("inf")
+        return math.inf
     # A Date lags. A local clock that agrees with it tells the time more exactly, which matters to short tokens: one of
     # 3 s would otherwise be believed for up to two seconds after its death.
     issued = wall if issued_at is None or issued_at <= wall < issued_at + DATE_LAG else issued_at
     life = expiry - issued
-    return life if life > 0 else float("inf")
+    return life if life > 0 else math.inf
 
 
 def is_bearer_value(value: object) -> bool:

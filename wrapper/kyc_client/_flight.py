@@ -98,9 +98,9 @@ class Backoff:
         self.until = _NEVER
         self.delay = 0.0
 
-    def extend(self, now: float, at_least: float = 0.0) -> None:
+    def extend(self, now: float, at_least: float | None = None) -> None:
         self.delay = min(self.limit, max(self.first, 2 * self.delay))
-        self.until = now + max(self.delay, at_least)
+        self.until = now + max(self.delay, at_least or 0.0)
 
     def end(self) -> None:
         self.until, self.delay = _NEVER, 0.0
@@ -485,7 +485,7 @@ class TokenSource:
         if failure.kind is ConfigurationError:
             return _Setback(failure, now)
         if credentials is None or failure.kind in {LoginUnavailableError, LoginResponseError}:
-            self._cooldown.extend(now, failure.retry_after or 0.0)
+            self._cooldown.extend(now, failure.retry_after)
             self._cooldown_failure = failure
             return _Setback(failure, self._cooldown.until)
         _, backoff = self._refusals.pop(credentials, (None, Backoff(_REFUSAL_SECONDS, _REFUSAL_LIMIT)))

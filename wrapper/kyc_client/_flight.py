@@ -425,7 +425,9 @@ class TokenSource:
         """Try up to three times, with pauses, as long as the failure is one that may pass and the deadline allows."""
         clock = self._clock
         self._reporter.login_started(flight.reason)
-        for attempt in range(1, _ATTEMPTS + 1):
+        attempt = 0
+        while True:
+            attempt += 1
             monotonic, wall = clock.monotonic(), clock.wall()
             result = self._endpoint.attempt(
                 credentials,
@@ -442,7 +444,6 @@ class TokenSource:
             pause = max(pause, result.retry_after or 0.0)
             if clock.monotonic() + pause >= flight.deadline or clock.pause(flight.ended, pause):
                 return result
-        raise AssertionError  # pragma: no cover - the last attempt returns
 
     def _land(self, flight: Flight, outcome: Lease | Failure | _Setback) -> bool:
         """Install what the login brought, and wake all who wait; of a login and its time-out, the first counts."""

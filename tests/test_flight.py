@@ -22,8 +22,8 @@ from kyc_client import (
 )
 from kyc_client import _flight as flight_module
 from kyc_client._answer import Failure, Grant
-from kyc_client._flight import Flight, TokenSource, wait_sync
-from kyc_client._token import Clock, Lease
+from kyc_client._flight import Backoff, Flight, TokenSource, wait_sync
+from kyc_client._token import Clock, Lease, Phase
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -153,10 +153,22 @@ def test_nobody_waits_for_a_renewal_in_the_soft_phase(source: TokenSource, endpo
     gate = threading.Event()
     endpoint.script = [lambda: gate.wait(10) and endpoint.grant()]
     assert [take(source) for _ in range(20)] == [old] * 20
+    assert wait_sync(source.acquire()) is old
     gate.set()
     settle(source)
     assert take(source) is not old
     assert len(endpoint.tried) == 2
+
+
+@pytest.mark.parametrize("clock", ["monotonic", "wall"])
+def test_short_cut_agrees_with_the_policy(source: TokenSource, endpoint: Endpoint, time: Time, clock: str) -> None:
+    """The hot path does not ask for the phase; a token gets soft at the same moment for it, by either clock alone."""
+    lease = take(source)
+    setattr(time, clock, getattr(lease, f"fresh_until_{clock}"))
+    assert lease.phase(time.monotonic, time.wall) is Phase.SOFT
+    assert source.fresh() is None
+    setattr(time, clock, getattr(time, clock) - 0.01)
+    assert source.fresh() is lease
 
 
 @pytest.mark.parametrize("age", [900, 980], ids=["soft", "hard"])
@@ -176,6 +188,29 @@ def test_failed_renewal_is_not_felt_while_the_token_works(
     time.advance(1000)
     with pytest.raises(failure.kind):
         take(source)
+
+
+@pytest.mark.parametrize(
+    ("failure", "pause"), [(UNAVAILABLE, 1), (UNUSABLE, 1), (BAD, 60)], ids=["unavailable", "unusable", "refused"]
+)
+def test_failed_renewal_is_tried_again_once_its_pause_is_over(
+    source: TokenSource, endpoint: Endpoint, time: Time, failure: Failure, pause: float
+) -> None:
+    """F8: not before, and not only when the token has expired."""
+    take(source)
+    time.advance(850)
+    endpoint.script = [failure]
+    take(source)
+    settle(source)
+    tried = len(endpoint.tried)
+    time.advance(pause - 0.25)
+    take(source)
+    settle(source)
+    assert len(endpoint.tried) == tried
+    time.advance(0.25)
+    take(source)
+    settle(source)
+    assert len(endpoint.tried) > tried
 
 
 def test_token_without_a_known_end_is_used_until_it_is_refused(
@@ -213,16 +248,33 @@ def test_suspended_machine_notices_by_the_wall_clock(source: TokenSource, endpoi
 
 @pytest.mark.parametrize("skew", [86400.0, -86400.0])
 def test_wrong_clock_is_no_reason_to_log_in_again(endpoint: Endpoint, time: Time, skew: float) -> None:
-    """F3: a clock that is wrong by a day: the server's own Date gives the lifetime, so ten requests cost one login."""
+    """F3: a clock that is wrong by a day: the server's own Date gives the lifetime, and renewals come when due."""
     endpoint.script = [lambda: Grant(endpoint.grant().value, time.wall)]
     skewed = Clock(monotonic=time.clock.monotonic, wall=lambda: time.wall + skew, random=time.clock.random)
     source = TokenSource(endpoint, lambda: A, skewed)
     for _ in range(10):
         take(source)
+    time.advance(819)
+    take(source)
     assert len(endpoint.tried) == 1
+    time.advance(2)
+    take(source)
+    settle(source)
+    assert len(endpoint.tried) == 2
 
 
 # Failed logins
+
+
+def test_back_off_is_as_long_as_it_says() -> None:
+    """It doubles from the first time on, also below a second, up to its limit, and is longer only if asked to be."""
+    backoff = Backoff(0.25, 0.75)
+    assert [(backoff.extend(100.0), backoff.until)[1] for _ in range(3)] == [100.25, 100.5, 100.75]
+    backoff.extend(100.0, 3.0)
+    assert backoff.until == 103
+    backoff.end()
+    backoff.extend(100.0, 0.1)
+    assert backoff.until == 100.25
 
 
 def test_unavailable_login_is_tried_three_times_with_full_jitter(
@@ -286,6 +338,7 @@ def test_unusable_answer_is_not_tried_again_in_the_same_login(source: TokenSourc
         pytest.param(0.0, 3, [0.25, 0.5], 1, id="at once, but not without a pause"),
         pytest.param(7.0, 3, [7, 7], 7, id="fits into the deadline twice"),
         pytest.param(15.0, 2, [15], 15, id="fits once"),
+        pytest.param(20.0, 1, [], 20, id="leaves no time for an attempt"),
         pytest.param(25.0, 1, [], 25, id="does not fit"),
         pytest.param(900.0, 1, [], 900, id="fifteen minutes"),
     ],
@@ -619,9 +672,14 @@ def test_reset_forgets_token_refusals_and_cool_downs(source: TokenSource, endpoi
         source.reset()
 
 
+@pytest.mark.parametrize("resets", [0, 2], ids=["first reset", "third reset"])
 @pytest.mark.parametrize("first", ["success", "failure"])
-def test_login_begun_before_a_reset_installs_nothing(source: TokenSource, endpoint: Endpoint, first: str) -> None:
+def test_login_begun_before_a_reset_installs_nothing(
+    source: TokenSource, endpoint: Endpoint, first: str, resets: int
+) -> None:
     """B11: who waited for it gets its outcome; who comes after the reset waits for it to end, and logs in anew."""
+    for _ in range(resets):
+        source.reset()
     arrived, gate = threading.Event(), threading.Event()
 
     def slow() -> Any:
@@ -678,7 +736,7 @@ def test_deadline_ends_the_wait_of_all_and_the_attempt(time: Time) -> None:
 
 
 def test_logins_get_rare_when_they_hang_for_good(time: Time) -> None:
-    """Each hanging credentials callable keeps a thread: with more than eight, logins are a quarter of an hour apart."""
+    """Each hanging login keeps a thread: with more than eight, a quarter of an hour apart; a forked child has none."""
     gate = threading.Event()
 
     def credentials() -> Credentials:
@@ -695,6 +753,11 @@ def test_logins_get_rare_when_they_hang_for_good(time: Time) -> None:
     hanging = list(source._hanging)
     assert len(hanging) == 9
     assert pauses == [1, 2, 4, 8, 16, 30, 30, 30, 900]
+    flight_module._after_fork_in_child()
+    with pytest.raises(LoginUnavailableError) as caught:
+        take(source)
+    assert caught.value.retry_after == 30
+    time.advance(30)
     gate.set()
     for thread in hanging:
         thread.join(10)
@@ -703,11 +766,11 @@ def test_logins_get_rare_when_they_hang_for_good(time: Time) -> None:
 
 
 def test_flight_that_nobody_flies_is_given_up_after_the_deadline(source: TokenSource, time: Time) -> None:
-    """Rule 2: should its thread have died before it began, the next caller lands it, and logins go on."""
+    """Rule 2: should its thread have died before it began, a caller lands it a second later, and logins go on."""
     dead = source._flight = Flight(0, time.monotonic + 20)
-    time.advance(20.5)
+    time.advance(21)
     assert next(source.acquire()) is dead
-    time.advance(1)
+    time.advance(0.5)
     with pytest.raises(LoginUnavailableError, match="not completed within 20 s"):
         take(source)
     assert dead.landed

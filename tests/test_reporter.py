@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import math
 import pickle
 import threading
 from typing import TYPE_CHECKING, Any
@@ -124,6 +125,19 @@ def test_time_that_a_login_takes_includes_its_further_attempts(heard: Heard) -> 
         ("https://kyc.example", "cold"),
         ("https://kyc.example", "cold", 0.75, kyc_client.LoginUnavailableError, 503, 1.0),
     ]
+
+
+def test_token_is_told_as_rejected_once_however_many_learn_of_it(heard: Heard) -> None:
+    """Late 401s of a token that has been replaced, and one that is left as it is, drop nothing: one event for all."""
+    time = Time()
+    source = TokenSource(Endpoint(time), lambda: A, time.clock, reporter=Reporter("https://kyc.example", heard))
+    old = wait_sync(source.acquire())
+    assert source.reject(old, since=math.inf, repeatable=True)
+    new = wait_sync(source.acquire())
+    heard.wait(5)
+    assert source.reject(old, since=math.inf, repeatable=True)
+    assert not source.reject(new, since=new.began, repeatable=True)
+    assert [type(event) for event in heard].count(TokenRejected) == 1
 
 
 def test_failure_is_told_once_and_calls_that_fail_at_once_are_not(

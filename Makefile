@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 UV      = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test record generate check-generated spec-lint spec-diff api-diff spec-drift check-version lint format types build lock check clean
+.PHONY: help setup demo test record generate check-generated spec-lint spec-diff api-diff spec-drift check-version lint format types mutants bench docs build lock check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -26,6 +26,10 @@ $(VENV)/.dev: $(VENV)/.uv pyproject.toml
 	$(UV) --editable '.[sandbox]' --group dev
 	@touch $(VENV)/.demo $@
 
+$(VENV)/.mutation: $(VENV)/.dev
+	$(UV) --group mutation
+	@touch $@
+
 setup: $(VENV)/.dev ## make .venv with the library and every development tool
 
 demo: $(VENV)/.demo ## watch the client log in, renew and fail against a real server
@@ -33,6 +37,9 @@ demo: $(VENV)/.demo ## watch the client log in, renew and fail against a real se
 
 test: $(VENV)/.dev ## run the tests; kyc_client must be covered to 100 %
 	$(BIN)/pytest --numprocesses auto --cov
+
+mutants: $(VENV)/.mutation ## break the modules that decide, and see whether the tests notice (some 25 minutes)
+	$(BIN)/python tools/mutants.py
 
 record: $(VENV)/.dev ## record the cassettes again from the sandbox
 	$(BIN)/pytest tests/test_cassettes.py --record
@@ -78,9 +85,9 @@ build: $(VENV)/.dev ## build the wheel and the sdist into dist/
 	$(BIN)/python -m hatchling build
 
 lock: $(VENV)/.uv ## pin again what the development tools bring with them
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --upgrade --all-extras --group dev pyproject.toml --output-file constraints.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --upgrade --all-extras --group dev --group mutation pyproject.toml --output-file constraints.txt
 
 check: lint types check-generated spec-lint check-version test build ## all that a change must pass
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
+	rm -rf $(VENV) dist .mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage

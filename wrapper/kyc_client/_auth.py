@@ -94,7 +94,7 @@ class LoginAuth(httpx.Auth):
             raise ConfigurationError(problem)
         clock = Clock()
         endpoint = LoginEndpoint(url, as_timeout(timeout), {**connection_args, "verify": verify}, clock)
-        reporter = Reporter(str(url).rstrip("/"), on_event)
+        reporter = Reporter(str(url).removesuffix("/"), on_event)
         self._source = TokenSource(endpoint, _asking(credentials), clock, reporter=reporter)
         self._base_url = url
         self._scheme, self._host, self._port = url.scheme, url.raw_host, url.port
@@ -106,13 +106,11 @@ class LoginAuth(httpx.Auth):
             ConfigurationError: there are no usable credentials.
             LoginError: the login failed, or is known to be pointless for now.
         """
-        lease = self._source.fresh()
-        return (lease or wait_sync(self._source.acquire())).token
+        return wait_sync(self._source.acquire()).token
 
     async def aget_token(self) -> Token:
         """`get_token()` for async code: waits for a login without blocking the event loop. Raises the same errors."""
-        lease = self._source.fresh()
-        return (lease or await wait_async(self._source.acquire(runner=runner_of_this_task))).token
+        return (await wait_async(self._source.acquire(runner=runner_of_this_task))).token
 
     def reset(self) -> None:
         """Forget the token, and any refusal or cool-down that keeps calls from logging in.

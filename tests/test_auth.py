@@ -6,6 +6,7 @@ import asyncio
 import io
 import pickle
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -17,6 +18,7 @@ import kyc_client
 from colours import Asyncio, Trio
 from fault_server import FaultServer, after, answer, check, hang, issue
 from kyc_client import LoginAuth
+from kyc_client._token import Lease
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -126,6 +128,56 @@ def test_callers_authorization_is_left_alone(server: FaultServer, auth: LoginAut
     assert server.login_count == 0
 
 
+def test_other_headers_of_the_caller_do_not_keep_the_token_away(
+    server: FaultServer, auth: LoginAuth, colour: Colour
+) -> None:
+    """Only Authorization is the caller's word, not a header whose name is as long: a conditional GET is authorized."""
+    headers = {"If-None-Match": '"fake"', "Proxy-Connection": "close"}
+    response = colour.send("GET", f"{server.base_url}/api", client={"auth": auth}, headers=headers)
+    assert (response.status_code, server.login_count) == (200, 1)
+
+
+def test_header_that_a_hook_replaces_is_not_taken_for_ours(server: FaultServer, auth: LoginAuth) -> None:
+    """What was sent counts: the 401 for another token than ours means nothing to us."""
+
+    def replace(request: httpx.Request) -> None:
+        request.headers["Authorization"] = "Bearer callers-own-fake"
+
+    with httpx.Client(auth=auth, event_hooks={"request": [replace]}) as client:
+        assert client.get(f"{server.base_url}/api").status_code == 401
+    assert [exchange.token for exchange in server.hits] == ["callers-own-fake"]
+    assert auth._source.fresh() is not None
+
+
+@pytest.mark.parametrize("elsewhere", ["https://api.example.com/x", "https://api.example.com:8443/x"])
+def test_401_of_another_origin_that_got_our_token_means_nothing(
+    credentials: kyc_client.Credentials, elsewhere: str
+) -> None:
+    """A client keeps the header in a redirect from http to https; a hook may keep it anywhere: it is not our API."""
+    base = "http://api.example.com"
+    seen = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        seen.append(str(request.url))
+        if request.url.path == "/auth/jwt/login":
+            return httpx.Response(200, json={"access_token": "fake.token", "token_type": "bearer"})
+        if str(request.url) == elsewhere:
+            assert request.headers["Authorization"] == "Bearer fake.token"
+            return httpx.Response(401)
+        return httpx.Response(307, headers={"Location": elsewhere})
+
+    def keep(request: httpx.Request) -> None:
+        request.headers["Authorization"] = "Bearer fake.token"
+
+    transport = httpx.MockTransport(handle)
+    auth = LoginAuth(base, credentials=credentials, transport=transport, allow_insecure_http=True)
+    auth.get_token()
+    with httpx.Client(auth=auth, transport=transport, follow_redirects=True, event_hooks={"request": [keep]}) as client:
+        assert client.get(f"{base}/x").status_code == 401
+    assert seen == [f"{base}/auth/jwt/login", f"{base}/x", elsewhere]
+    assert auth._source.fresh() is not None
+
+
 def test_auth_none_is_left_alone(server: FaultServer, auth: LoginAuth, colour: Colour) -> None:
     """A request sent with auth=None goes out without a token and without a login."""
     response = colour.send("GET", f"{server.base_url}/api", client={"auth": auth}, auth=None)
@@ -157,6 +209,28 @@ def test_401_is_mended_by_one_login_and_one_more_try(server: FaultServer, auth: 
     response = colour.send("POST", f"{server.base_url}/api", client={"auth": auth}, json={"name": "fake"})
     assert (response.status_code, server.login_count) == (200, 2)
     assert [exchange.body for exchange in server.hits] == [b'{"name":"fake"}'] * 2
+
+
+def test_one_revocation_after_the_other_is_mended(server: FaultServer, auth: LoginAuth, colour: Colour) -> None:
+    """A login that cures a 401 speaks for the next one: no stand-off begins, or a second revocation would be felt."""
+    colour.token(auth)
+    for _ in range(3):
+        server.revoke()
+        assert colour.send("GET", f"{server.base_url}/api", client={"auth": auth}).status_code == 200
+    assert server.login_count == 4
+
+
+def test_login_in_the_very_tick_of_its_401_was_made_for_it(
+    server: FaultServer, auth: LoginAuth, colour: Colour
+) -> None:
+    """B2 on a coarse clock (Windows has ticks of 16 ms): that such a login does not help is noticed all the same."""
+    colour.token(auth)
+    now = auth._source.now()
+    auth._source._clock.monotonic = lambda: now
+    server.on_resource(REFUSED)
+    for _ in range(3):
+        assert colour.send("GET", f"{server.base_url}/api", client={"auth": auth}).status_code == 401
+    assert (server.login_count, len(server.hits)) == (2, 4)
 
 
 def test_late_401_of_an_old_token_leaves_the_newer_one_alone(
@@ -382,6 +456,36 @@ def test_what_can_not_be_sent_again_is_never_truncated(
     assert server.login_count == 2
 
 
+def _near_its_end(server: FaultServer, auth: LoginAuth) -> str:
+    """Give it a token in its soft phase: 100 s left of 1000."""
+    value = server.new_token(exp=int(time.time()) + 100)
+    auth._source._lease = Lease(
+        value, issued_at=time.time() - 900, monotonic=time.monotonic() - 900, wall=time.time() - 900, jitter=0
+    )
+    return value
+
+
+def test_what_can_be_sent_again_does_not_wait_for_a_renewal(
+    server: FaultServer, auth: LoginAuth, colour: Colour
+) -> None:
+    """C5: in the soft phase a request with a body of bytes goes out at once, with the token that there is."""
+    gate = threading.Event()
+    server.on_login(after(gate, issue()))
+    token = _near_its_end(server, auth)
+    response = colour.send("POST", f"{server.base_url}/api", client={"auth": auth}, json={"name": "fake"})
+    gate.set()
+    assert response.json()["token"] == token
+
+
+def test_what_can_not_be_sent_again_waits_for_a_renewal(server: FaultServer, auth: LoginAuth, colour: Colour) -> None:
+    """C5: a stream gets the new token before it is consumed, since a 401 could not be mended."""
+    token = _near_its_end(server, auth)
+    chunks = _chunks() if colour.name == "sync" else _async_chunks()
+    response = colour.send("POST", f"{server.base_url}/api", client={"auth": auth}, content=chunks)
+    assert response.json()["token"] != token
+    assert server.login_count == 1
+
+
 def test_open_file_as_content_is_not_sent_again(server: FaultServer, auth: LoginAuth, tmp_path: Any) -> None:
     """C2: a file is at its end after the first sending; the caller gets the 401, not a protocol error."""
     path = tmp_path / "document"
@@ -429,23 +533,65 @@ def test_repr_names_the_base_url_only(auth: LoginAuth, server: FaultServer) -> N
     assert token not in repr(auth)
 
 
+def test_repr_works_before_the_object_is_complete() -> None:
+    """A crash reporter may ask for it in the middle of the construction."""
+    assert repr(LoginAuth.__new__(LoginAuth)) == "LoginAuth('?')"
+
+
 def test_pickling_is_refused_with_a_reason(auth: LoginAuth) -> None:
     """H1: it holds a token and a lock; each process makes its own."""
-    with pytest.raises(TypeError, match="make one in each process"):
+    with pytest.raises(TypeError) as caught:
         pickle.dumps(auth)
+    text = "A LoginAuth is not pickled, because it holds a token and a lock: make one in each process."
+    assert str(caught.value) == text
 
 
 def test_unknown_argument_is_refused_by_name(credentials: kyc_client.Credentials) -> None:
     """A typing mistake, or an argument that has nothing to do with connections, is told at once."""
-    with pytest.raises(TypeError, match="takes no follow_redirects, limit;"):
+    with pytest.raises(TypeError) as caught:
         LoginAuth("https://api.example.com", credentials=credentials, limit=1, follow_redirects=True)
+    assert str(caught.value) == (
+        "LoginAuth() takes no follow_redirects, limit; "
+        "of httpx's arguments it takes cert, mounts, proxy, transport, trust_env, verify."
+    )
 
 
 def test_credentials_of_another_type_are_refused() -> None:
     """A tuple is no Credentials; the message says what is."""
     for wrong in (("fake-user", "fake-password"), kyc_client.Credentials):
-        with pytest.raises(TypeError, match=r"kyc_client\.Credentials"):
+        with pytest.raises(TypeError) as caught:
             LoginAuth("https://api.example.com", credentials=wrong)  # type: ignore[arg-type]
+        text = "credentials= takes kyc_client.Credentials, or a callable without arguments that returns them."
+        assert str(caught.value) == text
+
+
+@pytest.mark.parametrize("wrong", ["30", ("5", 5, 5, 5)], ids=repr)
+def test_timeout_that_is_no_number_is_refused(credentials: kyc_client.Credentials, wrong: Any) -> None:
+    """At once; httpx would find out in the middle of a call."""
+    with pytest.raises(TypeError) as caught:
+        LoginAuth("https://api.example.com", credentials=credentials, timeout=wrong)
+    assert str(caught.value) == "timeout= takes seconds, an httpx.Timeout, or None."
+    assert LoginAuth("https://api.example.com", credentials=credentials, timeout=None)
+
+
+@pytest.mark.parametrize("timeout", [0.1, httpx.Timeout(5, read=0.1)], ids=["seconds", "httpx.Timeout"])
+def test_timeout_holds_for_each_read_of_a_login(
+    server: FaultServer, credentials: kyc_client.Credentials, timeout: float | httpx.Timeout
+) -> None:
+    """A login that is not answered fails after three such times, and not only at its deadline."""
+    server.on_login(hang)
+    auth = LoginAuth(server.base_url, credentials=credentials, timeout=timeout)
+    auth._source._clock.pause = lambda *_: False
+    with pytest.raises(kyc_client.LoginUnavailableError, match="no answer in time"):
+        auth.get_token()
+
+
+def test_password_is_not_sent_in_clear_unless_asked_for(credentials: kyc_client.Credentials) -> None:
+    """http:// to another machine is refused by default, and accepted by those who say so."""
+    with pytest.raises(kyc_client.ConfigurationError, match="would send the password in the clear"):
+        LoginAuth("http://kyc.example.com", credentials=credentials)
+    auth = LoginAuth("http://kyc.example.com", credentials=credentials, allow_insecure_http=True)
+    assert repr(auth) == "LoginAuth('http://kyc.example.com/')"
 
 
 def test_base_url_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -554,11 +700,14 @@ def test_async_transport_of_the_caller_carries_the_login_on_its_own_loop(
         async with httpx.AsyncClient(auth=auth, transport=transport) as client:
             await loops.gather([call] * 10)
             assert statuses == [200] * 10
+            server.revoke()
+            await call()
+            assert statuses == [200] * 11
             assert transport.loops == {_this_loop()}
             assert transport.closed == 0
 
     loops.run(main)
-    assert server.login_count == 1
+    assert server.login_count == 2
 
 
 @pytest.mark.parametrize("loops", [Asyncio(), Trio()], ids=repr)

@@ -730,8 +730,11 @@ def test_deadline_ends_the_wait_of_all_and_the_attempt(time: Time) -> None:
             return UNAVAILABLE
 
     source = TokenSource(Stuck(time), lambda: A, time.clock, deadline=0.05)
-    with pytest.raises(LoginUnavailableError, match=r"not completed within 0\.05 s"):
+    with pytest.raises(LoginUnavailableError) as caught:
         take(source)
+    assert str(caught.value).startswith(
+        "The login was not completed within 0.05 s. Try again later; check the network."
+    )
     assert closed.wait(10)
 
 
@@ -776,6 +779,33 @@ def test_flight_that_nobody_flies_is_given_up_after_the_deadline(source: TokenSo
     assert dead.landed
     time.advance(1)
     assert take(source) is source.fresh()
+
+
+def test_threads_of_a_login_have_a_name_and_keep_no_process_alive(endpoint: Endpoint, time: Time) -> None:
+    """A login shows in a stack dump as what it is, and neither it nor its timer is waited for at the exit."""
+    before = set(threading.enumerate())
+    during: list[threading.Thread] = []
+
+    def credentials() -> Credentials:
+        during.extend(set(threading.enumerate()) - before)
+        return A
+
+    take(TokenSource(endpoint, credentials, time.clock))
+    assert [thread.name for thread in during if not isinstance(thread, threading.Timer)] == ["kyc-client-login"]
+    assert len(during) == 2
+    assert all(thread.daemon for thread in during)
+
+
+def test_credentials_callable_that_uses_the_client_itself_is_told_so(endpoint: Endpoint, time: Time) -> None:
+    """It would wait for the very login that waits for it; the message says what to do instead."""
+    source = TokenSource(endpoint, lambda: take(source) and A, time.clock)
+    with pytest.raises(ConfigurationError) as caught:
+        take(source)
+    assert str(caught.value) == (
+        "The credentials callable (or the transport) of this client uses the client itself while it logs in. "
+        "Give it a client of its own."
+    )
+    assert endpoint.tried == []
 
 
 @pytest.mark.parametrize("interrupt", [KeyboardInterrupt, MemoryError])

@@ -16,6 +16,7 @@ import kyc_client
 from fault_server import answer, drip, issue
 from kyc_client import LoginAuth, connect, events
 from kyc_client._flight import TokenSource, wait_sync
+from kyc_client._loops import run_on_private_loop
 from kyc_client._reporter import Reporter
 from kyc_client.events import LoginFailed, LoginStarted, LoginSucceeded, TokenRejected
 from test_flight import UNAVAILABLE, A, Endpoint, Time
@@ -138,6 +139,25 @@ def test_token_is_told_as_rejected_once_however_many_learn_of_it(heard: Heard) -
     assert source.reject(old, since=math.inf, repeatable=True)
     assert not source.reject(new, since=new.began, repeatable=True)
     assert [type(event) for event in heard].count(TokenRejected) == 1
+
+
+def test_login_apart_has_the_reason_of_the_one_beside_it(heard: Heard) -> None:
+    """A sync call that blocks the loop which the login needs makes a login of its own, for the same reason."""
+    time = Time()
+    endpoint = Endpoint(time)
+    source = TokenSource(endpoint, lambda: A, time.clock, reporter=Reporter("https://kyc.example", heard))
+    source.reject(wait_sync(source.acquire()), since=math.inf, repeatable=True)
+    heard.wait(3)
+    gate = threading.Event()
+    endpoint.needs_loop = True
+    endpoint.script = [lambda: gate.wait(10) and endpoint.grant(), endpoint.grant]
+    beside = next(source.acquire(runner=lambda: run_on_private_loop))
+    heard.wait(4)
+    wait_sync(source.acquire())
+    gate.set()
+    beside.future.result(10)
+    heard.wait(7)
+    assert [event.reason for event in heard[3:] if not isinstance(event, TokenRejected)] == ["rejected"] * 4
 
 
 def test_failure_is_told_once_and_calls_that_fail_at_once_are_not(

@@ -23,7 +23,7 @@ $(VENV)/.demo: $(VENV)/.uv pyproject.toml
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.uv pyproject.toml
-	$(UV) --editable '.[sandbox]' --group dev
+	$(UV) --editable '.[sandbox]' --group dev --group docs
 	@touch $(VENV)/.demo $@
 
 $(VENV)/.mutation: $(VENV)/.dev
@@ -85,7 +85,7 @@ build: $(VENV)/.dev ## build the wheel and the sdist into dist/
 	$(BIN)/python -m hatchling build
 
 lock: $(VENV)/.uv ## pin again what the development tools bring with them
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --upgrade --all-extras --group dev --group mutation pyproject.toml --output-file constraints.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --upgrade --all-extras --group dev --group docs --group mutation pyproject.toml --output-file constraints.txt
 
 check: lint types check-generated spec-lint check-version test build ## all that a change must pass
 

@@ -2,48 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import subprocess
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
+from examples import EXAMPLES, PATIENCE, loaded, run
 from kyc_client.sandbox import Sandbox
 from kyc_openapi.api.resource import get_resource
 from kyc_openapi.errors import UnexpectedStatus
-
-if TYPE_CHECKING:
-    from types import ModuleType
-
-EXAMPLES = Path(__file__).parents[1] / "examples"
-PATIENCE = 60.0  # seconds, for what takes eight
-
-
-def loaded(name: str) -> ModuleType:
-    """An example as a module, to look into."""
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def run(name: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Run an example as a reader does, but with warnings as errors."""
-    return subprocess.run(  # noqa: S603 - this interpreter, on a file of the project
-        [sys.executable, "-W", "error", EXAMPLES / f"{name}.py"],
-        env={**os.environ, **environ},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
 
 
 def test_quickstart() -> None:

@@ -1,0 +1,77 @@
+"""A FastAPI service that keeps one client for as long as it runs. Copy what you need.
+
+Run `kyc-client sandbox` in another shell, paste what it prints into this one, and then:
+
+    uvicorn --app-dir examples --port 8080 fastapi_service:app
+    curl http://127.0.0.1:8080/resource
+"""
+
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, TypedDict
+
+import httpx
+from fastapi import Depends, FastAPI, Request
+from fastapi.responses import JSONResponse
+
+import kyc_client
+from kyc_openapi import AuthenticatedClient
+from kyc_openapi.api.resource import get_resource
+from kyc_openapi.errors import UnexpectedStatus
+from kyc_openapi.models import Resource
+
+
+class State(TypedDict):
+    """What each request finds in its `state`."""
+
+    kyc: AuthenticatedClient
+
+
+@asynccontextmanager
+async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
+    """Connect at the start and disconnect at the end. Where a variable is missing, the service does not start."""
+    async with kyc_client.connect() as client:
+        yield {"kyc": client}
+
+
+def kyc(request: Request) -> AuthenticatedClient:
+    """The client, for `Depends`. A test puts another one in its place: `app.dependency_overrides[kyc] = …`."""
+    client: AuthenticatedClient = request.state.kyc
+    return client
+
+
+app = FastAPI(lifespan=lifespan)
+
+
+@app.get("/resource")
+async def resource(client: Annotated[AuthenticatedClient, Depends(kyc)]) -> JSONResponse:
+    """Hand on what the API says."""
+    answer = await get_resource.asyncio(client=client)
+    if isinstance(answer, Resource):
+        return JSONResponse(answer.to_dict())
+    return problem("The KYC API does not accept our token.")
+
+
+@app.exception_handler(kyc_client.LoginUnavailableError)
+async def try_again(_request: Request, error: kyc_client.LoginUnavailableError) -> JSONResponse:
+    """Tell our own caller when it is worth trying again."""
+    return problem("The KYC API is not available.", 503, {"Retry-After": str(math.ceil(error.retry_after or 1))})
+
+
+@app.exception_handler(kyc_client.LoginError)
+async def no_login(_request: Request, _error: kyc_client.LoginError) -> JSONResponse:
+    """Our caller cannot mend this. The log of `kyc_client` has a line that tells us what to do."""
+    return problem("The KYC API does not let us in.")
+
+
+@app.exception_handler(UnexpectedStatus)
+@app.exception_handler(httpx.TransportError)
+async def failed(_request: Request, _error: Exception) -> JSONResponse:
+    """The login is fine, the call itself failed."""
+    return problem("The KYC API does not answer as it should.")
+
+
+def problem(detail: str, status: int = 502, headers: dict[str, str] | None = None) -> JSONResponse:
+    """An error for our caller: the gateway works, what is behind it does not."""
+    return JSONResponse({"detail": detail}, status, headers)

@@ -80,6 +80,9 @@ types: $(VENV)/.dev ## check types with mypy and pyright, strictly
 	$(BIN)/mypy tests/typing
 	$(BIN)/pyright
 
+docs: $(VENV)/.dev ## build the documentation into site/, and check its links
+	$(BIN)/python tools/docs.py
+
 build: $(VENV)/.dev ## build the wheel and the sdist into dist/
 	rm -rf dist
 	$(BIN)/python -m hatchling build
@@ -90,4 +93,4 @@ lock: $(VENV)/.uv ## pin again what the development tools bring with them
 check: lint types check-generated spec-lint check-version test build ## all that a change must pass
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) dist .mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
+	rm -rf $(VENV) dist site .mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage

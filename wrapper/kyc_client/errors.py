@@ -38,7 +38,10 @@ __all__ = [
 
 
 class KYCClientError(Exception):
-    """The base of every error in this module: `except KYCClientError` catches all that the library itself raises."""
+    """The base of every error in this module: `except KYCClientError` catches all that the library itself raises.
+
+    More: [docs/errors.md](errors.md#kycclienterror).
+    """
 
 
 class ConfigurationError(KYCClientError):
@@ -46,11 +49,15 @@ class ConfigurationError(KYCClientError):
 
     Raised by `connect()` and `LoginAuth()` for what they can see, and by the first call that needs a login for the
     rest. It is not remembered: once the cause is mended, the next call works.
+
+    More: [docs/errors.md](errors.md#configurationerror).
     """
 
 
 class LoginError(KYCClientError):
     """There is no token, so the call was not sent (or, after a 401, not sent again).
+
+    More: [docs/errors.md](errors.md#loginerror).
 
     Attributes:
         status_code: the HTTP status of the login's answer; None if there was no answer.
@@ -81,6 +88,8 @@ class BadCredentialsError(LoginError):
 
     What to do: check `API_LOGIN` and `API_PASSWORD`; changed credentials are tried at once, the same ones not before
     `retry_after`.
+
+    More: [docs/errors.md](errors.md#badcredentialserror).
     """
 
 
@@ -89,6 +98,8 @@ class UserNotVerifiedError(LoginError):
 
     What to do: have the provider verify the user. The login is tried again after `retry_after`, or after
     `LoginAuth.reset()`.
+
+    More: [docs/errors.md](errors.md#usernotverifiederror).
     """
 
 
@@ -96,6 +107,8 @@ class LoginValidationError(LoginError):
     """422: the API did not accept the form of the login.
 
     What to do: check that login and password are what the provider handed out; if they are, the API may have changed.
+
+    More: [docs/errors.md](errors.md#loginvalidationerror).
 
     Attributes:
         errors: one `(loc, msg, type)` for each field that was refused; never the value that was submitted.
@@ -113,6 +126,8 @@ class LoginRefusedError(LoginError):
 
     What to do: for 404 and 405, check the base URL; for others, ask the provider, since something in front of the API
     may refuse.
+
+    More: [docs/errors.md](errors.md#loginrefusederror).
     """
 
 
@@ -120,6 +135,8 @@ class LoginUnavailableError(LoginError):
     """The login could not be reached or did not answer in time, or answered 408, 429 or 5xx.
 
     The only login error that is worth trying again later: after `retry_after` seconds.
+
+    More: [docs/errors.md](errors.md#loginunavailableerror).
     """
 
 
@@ -127,4 +144,6 @@ class LoginResponseError(LoginError):
     """The login was answered, but not with a usable token: a redirect, a page of HTML, a token of another type…
 
     What to do: check that the base URL is the API's, and what stands between (a proxy, a captive portal).
+
+    More: [docs/errors.md](errors.md#loginresponseerror).
     """

@@ -1,0 +1,114 @@
+"""What is wrong with a built site: links that lead nowhere, and things that would be loaded from another host."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# Attributes by which a page makes the browser load something at once, by tag.
+LOADED = {
+    "audio": "src",
+    "embed": "src",
+    "iframe": "src",
+    "img": "src",
+    "input": "src",
+    "link": "href",
+    "object": "data",
+    "script": "src",
+    "source": "src",
+    "track": "src",
+    "video": "src",
+}
+# Links that load nothing.
+INERT = {"alternate", "author", "canonical", "edit", "license", "next", "prev"}
+CSS_URL = re.compile(r"""(?:url\(\s*|@import\s+)["']?([^"')\s]+)""")
+
+
+class Page(HTMLParser):
+    """What a page has, links to, and loads.
+
+    Attributes:
+        ids: the anchors that are in it.
+        links: where a reader can go.
+        loads: what the browser fetches.
+    """
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.ids: set[str] = set()
+        self.links: list[str] = []
+        self.loads: list[str] = []
+        self._in_style = False
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note an element."""
+        self._in_style = tag == "style"
+        values = {name: value or "" for name, value in attrs}
+        self.ids.update(values[name] for name in ("id", "name") if name in values)
+        self.loads += CSS_URL.findall(values.get("style", ""))
+        if tag == "a" and "href" in values:
+            self.links.append(values["href"])
+        if tag == "link" and INERT.intersection(values.get("rel", "").split()):
+            return
+        if loaded := values.get(LOADED.get(tag, "")):
+            self.loads.append(loaded)
+        self.loads += [part.split()[0] for part in values.get("srcset", "").split(",") if part.strip()]
+
+    def handle_endtag(self, tag: str) -> None:
+        """Leave a style sheet."""
+        self._in_style = self._in_style and tag != "style"
+
+    def handle_data(self, data: str) -> None:
+        """Note what a style sheet loads."""
+        if self._in_style:
+            self.loads += CSS_URL.findall(data)
+
+
+def problems(site: Path) -> list[str]:
+    """All that is wrong, a line for each."""
+    site = site.resolve()
+    pages = {path: Page(path.read_text("utf-8")) for path in sorted(site.rglob("*.html"))}
+    found = [] if pages else [f"{site} has no page"]
+    for path, page in pages.items():
+        name = path.relative_to(site)
+        found += [f"{name} loads {url}, which is {why}" for url in page.loads if (why := _missing(url, path, site))]
+        for url in page.links:
+            if why := _dead(url, path, site, pages):
+                found.append(f"{name} links to {url}, which is {why}")
+    for path in sorted(site.rglob("*.css")):
+        name, urls = path.relative_to(site), CSS_URL.findall(path.read_text("utf-8"))
+        found += [f"{name} loads {url}, which is {why}" for url in urls if (why := _missing(url, path, site))]
+    return found
+
+
+def _missing(url: str, path: Path, site: Path) -> str:
+    """Why what is loaded is not there ("" if it is)."""
+    parts = urlsplit(url)
+    if parts.scheme in {"data", "blob"} or url.startswith("#"):
+        return ""
+    if parts.scheme or parts.netloc:
+        return "not of this site"
+    target = (path.parent / unquote(parts.path)).resolve()
+    return "" if target.is_file() and target.is_relative_to(site) else "not there"
+
+
+def _dead(url: str, path: Path, site: Path, pages: dict[Path, Page]) -> str:
+    """Why a link leads nowhere ("" if it leads somewhere, or out of the site)."""
+    parts = urlsplit(url)
+    if parts.scheme or parts.netloc:
+        return "" if parts.scheme in {"https", "mailto"} else "neither https nor of this site"
+    target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+    if target.is_dir():
+        target /= "index.html"
+    if not (target.is_file() and target.is_relative_to(site)):
+        return "not there"
+    fragment = unquote(parts.fragment)
+    if fragment and target in pages and fragment not in pages[target].ids:
+        return "an anchor that is not there"
+    return ""

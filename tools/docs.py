@@ -1,0 +1,142 @@
+"""Build the documentation's site, and check it.
+
+Every page has to be in the navigation, every link has to lead somewhere, and nothing may be loaded from another host. The
+site is files only: open its index.html.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from html import escape
+from pathlib import Path
+
+from _node import REDOCLY, NoToolError, Tool
+from _site import problems
+
+ROOT = Path(__file__).parent.parent
+CONFIG = "zensical.toml"
+SPEC = "openapi.yaml"
+CONTRACT = "http-api.html"
+SECONDS = 120  # for what takes three
+# What redocly's page would load from elsewhere, and an empty picture in its place.
+LOGO = re.compile(r"`https://cdn\.redoc\.ly/redoc/logo-mini(?:-full)?\.svg`")
+NOTHING = "`data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg'/>`"
+# Should the page want to load more one day, the browser refuses.
+POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval' blob:; worker-src blob:; style-src 'unsafe-inline'; "
+    "img-src data:; font-src data:"
+)
+
+
+class SiteError(Exception):
+    """The site cannot be built, or is not right; the message has a line for each reason."""
+
+
+def build(out: Path, root: Path = ROOT, redocly: Tool = REDOCLY) -> None:
+    """Build the site into a folder, in place of what is there, and check it.
+
+    Raises:
+        SiteError: something is wrong with the pages.
+    """
+    with tempfile.TemporaryDirectory(prefix="kyc-docs-") as folder:
+        stage = Path(folder).resolve()
+        # The builder reads nothing outside of its own folder.
+        for name in ("docs", "examples", "wrapper"):
+            shutil.copytree(root / name, stage / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(root / CONFIG, stage)
+        check_navigation(stage)
+        (stage / "docs" / CONTRACT).write_text(contract_page(root / SPEC, redocly), "utf-8")
+        result = subprocess.run(
+            [Path(sys.executable).with_name("zensical"), "build", "--strict"],
+            cwd=stage,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=SECONDS,
+            check=False,
+        )
+        if result.returncode:
+            raise SiteError(result.stdout + result.stderr)
+        site = stage / "site"
+        # Its links are for a server that has the site at its root.
+        (site / "404.html").unlink()
+        if found := problems(site):
+            raise SiteError("\n".join(found))
+        shutil.rmtree(out, ignore_errors=True)
+        shutil.move(site, out)
+
+
+def check_navigation(stage: Path) -> None:
+    """Compare the navigation with the pages that are there, which the builder does not do."""
+    config = tomllib.loads((stage / CONFIG).read_text("utf-8"))
+    named = [page for entry in config["project"]["nav"] for page in entry.values()]
+    there = {path.relative_to(stage / "docs").as_posix() for path in (stage / "docs").rglob("*.md")}
+    wrong = [f"{CONFIG} names {page}, which is not in docs/" for page in named if page not in there]
+    wrong += [f"docs/{page} is not in the navigation of {CONFIG}" for page in sorted(there.difference(named))]
+    wrong += [f"{CONFIG} names {page} twice" for page in sorted(set(named)) if named.count(page) > 1]
+    if wrong:
+        raise SiteError("\n".join(wrong))
+
+
+def contract_page(spec: Path, redocly: Tool) -> str:
+    """The contract as a page of its own; without the tool that makes it, the document as it stands, and why."""
+    with tempfile.TemporaryDirectory(prefix="kyc-contract-") as folder:
+        page = Path(folder) / CONTRACT
+        try:
+            result = redocly.run("build-docs", "--inlineBundle", f"--output={page}", spec)
+        except NoToolError as error:
+            print(f"docs: {CONTRACT} is only the plain document: {error}")
+            return plain_page(spec)
+        if result.returncode:
+            raise SiteError(result.stdout + result.stderr)
+        return sealed(page.read_text("utf-8"))
+
+
+def sealed(page: str) -> str:
+    """Redocly's page, which loads its logo from another host, without that, and without leave to load anything.
+
+    Raises:
+        SiteError: it does not look as expected.
+    """
+    page, logos = LOGO.subn(lambda _: NOTHING, page)
+    page, heads = re.subn(
+        "<head>", f'<head>\n  <meta http-equiv="Content-Security-Policy" content="{POLICY}">', page, count=1
+    )
+    if (logos, heads) != (2, 1):
+        raise SiteError(f"redocly's page has {logos} logos and {heads} heads, where 2 and 1 were expected")
+    return page
+
+
+def plain_page(spec: Path) -> str:
+    """The document itself, as a page."""
+    title = "The HTTP API"
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n</head>\n<body>\n'
+        f"<h1>{title}</h1>\n<p>Node was not there when this page was built, so this is {spec.name} as it stands.</p>\n"
+        f"<pre>{escape(spec.read_text('utf-8'))}</pre>\n</body>\n</html>\n"
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line, and return its exit status: 0, or 1 if the site is not right."""
+    parser = argparse.ArgumentParser(prog="docs", description=__doc__)
+    parser.add_argument("--out", type=Path, default=ROOT / "site", help="the folder of the site (default: %(default)s)")
+    out = parser.parse_args(arguments).out
+    try:
+        build(out)
+    except SiteError as error:
+        print(f"docs: the site is not right:\n{error}", file=sys.stderr)
+        return 1
+    print(f"docs: open {out / 'index.html'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

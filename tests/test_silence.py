@@ -302,6 +302,10 @@ SCENES: dict[str, tuple[type[Exception], Any]] = {
     ),
     "no login": (kyc_client.ConfigurationError, by_environment(API_PASSWORD=PAIR.password)),
     "no password": (kyc_client.ConfigurationError, by_environment(API_LOGIN=PAIR.username)),
+    "no password, read by hand": (
+        kyc_client.ConfigurationError,
+        lambda _, __: Credentials.from_env({"API_LOGIN": PAIR.username, "OTHER": PAIR.password}),
+    ),
     "password for a path": (
         kyc_client.ConfigurationError,
         by_environment(API_LOGIN=PAIR.username, API_PASSWORD_FILE=PAIR.password),

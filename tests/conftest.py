@@ -6,6 +6,7 @@ import faulthandler
 import os
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 import kyc_client
@@ -25,6 +26,9 @@ VARIABLES = ("API_BASE_URL", "API_LOGIN", "API_LOGIN_FILE", "API_PASSWORD", "API
 # Longer than any test takes; a test that hangs ends the run with the stacks of all threads instead of blocking it.
 WATCHDOG_SECONDS = 120
 _STDERR = pytest.StashKey[int]()
+# How long an example takes says more about the other core than about us.
+hypothesis.settings.register_profile("kyc", deadline=None)
+hypothesis.settings.load_profile("kyc")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import ssl
 import threading
@@ -14,13 +15,15 @@ import trustme
 
 import kyc_client
 from colours import Asyncio, Threads, Trio
-from fault_server import FaultServer, answer, check, drip
+from fault_server import FaultServer, answer, check, drip, issue
 from gate import Gate, waiters
 from kyc_client import LoginAuth
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from colours import Colour
-    from fault_server import Behaviour
+    from fault_server import Behaviour, Exchange
 
 REFUSED = answer(400, {"detail": "LOGIN_BAD_CREDENTIALS"})
 
@@ -78,6 +81,84 @@ def test_threads_two_loops_and_trio_share_one_login(server: FaultServer, auth: L
         assert [getattr(result, "status_code", result) for result in results] == [200] * 60
         assert server.login_count == expected
         server.revoke()
+
+
+def test_late_401s_cost_no_login_of_their_own(server: FaultServer, auth: LoginAuth, colour: Colour) -> None:
+    """A3, B1: forty calls meet a revocation; every second 401 arrives when the new token has long been there."""
+    old = colour.token(auth).value
+    server.revoke()
+    refused = itertools.count()
+
+    def refuse(exchange: Exchange) -> None:
+        if exchange.token == old and next(refused) % 2:
+            _wait_until(lambda: server.login_count == 2 and auth._source.fresh())
+        check(exchange)
+
+    server.on_resource(refuse)
+    results = colour.send_many(40, "GET", f"{server.base_url}/api", client={"auth": auth})
+    assert [getattr(result, "status_code", result) for result in results] == [200] * 40
+    assert server.login_count == 2
+
+
+def _wait_until(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + 10
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.001)
+
+
+def test_loops_one_after_the_other_and_side_by_side(server: FaultServer, auth: LoginAuth) -> None:
+    """A7: asyncio.run() three times, two loops in two threads at once, then trio: each time one login for a crowd."""
+    logins = 0
+
+    def crowds(*kinds: Asyncio | Trio) -> None:
+        nonlocal logins
+        logins += 1
+        gate = Gate()
+        server.on_login(gate)
+        # Each crowd is in each other's way before the login is answered: only then do locks of another loop show.
+        opener = gate.open_when(lambda: waiters(auth) == 20 * len(kinds))
+        results: list[Any] = []
+
+        def crowd(kind: Asyncio | Trio) -> None:
+            results.extend(kind.send_many(20, "GET", f"{server.base_url}/api", client={"auth": auth}))
+
+        threads = [threading.Thread(target=crowd, args=(kind,)) for kind in kinds]
+        for thread in threads:
+            thread.start()
+        for thread in [*threads, opener]:
+            thread.join(30)
+        assert [getattr(result, "status_code", result) for result in results] == [200] * 20 * len(kinds)
+        assert server.login_count == logins
+        auth.reset()
+
+    for _ in range(3):
+        crowds(Asyncio())
+    crowds(Asyncio(), Asyncio())
+    crowds(Trio())
+
+
+def test_lock_is_free_whenever_anybody_waits(server: FaultServer, auth: LoginAuth, colour: Colour) -> None:
+    """Rule 1: while a login runs, while callers wait for it, and while a request is under way, the lock is free."""
+    free: list[bool] = []
+
+    def note(exchange: Exchange) -> None:
+        _wait_until(lambda: auth._source._lock.acquire(blocking=False))
+        free.append(auth._source._lock._is_owned())  # type: ignore[attr-defined]
+        auth._source._lock.release()
+
+    def log_in(exchange: Exchange) -> None:
+        _wait_until(lambda: colour.name == "sync" or waiters(auth) == 10)
+        note(exchange)
+        issue()(exchange)
+
+    def answer_slowly(exchange: Exchange) -> None:
+        note(exchange)
+        check(exchange)
+
+    server.on_login(log_in)
+    server.on_resource(answer_slowly)
+    colour.send_many(10, "GET", f"{server.base_url}/api", client={"auth": auth})
+    assert free == [True] * 11
 
 
 def test_always_refusing_endpoint_under_load_costs_few_logins(

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import kyc_client
 from kyc_client._token import Clock, Lease, Phase, is_bearer_value, lifetime, read_expiry, read_http_date
 
 # When the server issues the tokens of these tests, and what the monotonic clock shows then.
@@ -58,6 +59,7 @@ BOUNDARIES = {
     "1 h: just before the hard window of 30 s": (3600, 0, 3569.99, Phase.SOFT),
     "1 h: at the hard window": (3600, 0, 3570, Phase.HARD),
     "1 h: a moment before its end": (3600, 0, 3599.99, Phase.HARD),
+    "1 h: a second before its end": (3600, 0, 3599, Phase.HARD),
     "1 h: at its end": (3600, 0, 3600, Phase.EXPIRED),
     "1 h: a second after": (3600, 0, 3601, Phase.EXPIRED),
     "1 h: most jitter, 240 s before its end": (3600, 0.999999, 3359.99, Phase.FRESH),
@@ -87,14 +89,14 @@ BOUNDARIES = {
 
 @pytest.mark.parametrize(("life", "jitter", "age", "phase"), BOUNDARIES.values(), ids=BOUNDARIES)
 def test_boundaries(life, jitter, age, phase):
-    """Each window begins where the policy says."""
+    """F6, F7: each window begins where the policy says."""
     assert after(lease_of(life, jitter=jitter), age) is phase
 
 
 @pytest.mark.parametrize("skew", [-30 * DAY, -0.5, 3, 30 * DAY], ids=["month behind", "behind", "ahead", "month ahead"])
 @pytest.mark.parametrize(("life", "jitter", "age", "phase"), BOUNDARIES.values(), ids=BOUNDARIES)
 def test_boundaries_with_a_wrong_clock(life, jitter, age, phase, skew):
-    """A local clock that is wrong, but goes on evenly, moves no window."""
+    """F3, F4: a local clock that is wrong, but goes on evenly, moves no window."""
     assert after(lease_of(life, jitter=jitter, skew=skew), age, skew=skew) is phase
 
 
@@ -113,7 +115,7 @@ CLOCKS = {
 
 @pytest.mark.parametrize(("monotonic", "wall", "phase"), CLOCKS.values(), ids=CLOCKS)
 def test_the_older_age_counts(monotonic, wall, phase):
-    """The age is the larger of the two clocks': one may stand still in a suspended machine, the other be set back."""
+    """F5: the age is the larger of two clocks': one may stand still in a suspended machine, the other be set back."""
     assert lease_of(3600).phase(STARTED + monotonic, ISSUED + wall) is phase
 
 
@@ -138,7 +140,7 @@ def test_phases_are_in_order(life, jitter, shares, clock):
 
 @given(lives, jitters, st.floats(0, 1.1))
 def test_windows(life, jitter, share):
-    """For every lifetime and jitter the windows are where the policy has them, give or take a rounding."""
+    """F6: for lifetimes of 1 s to 30 days and any jitter, the windows are where the policy has them, or nearly."""
     left = life - share * life
     soft, hard = min(300, life / 5), min(30, life / 20)
     if left > soft * 1.001:
@@ -158,7 +160,7 @@ def test_windows(life, jitter, share):
 
 @given(lives, jitters, jitters)
 def test_jitter(life, one, another):
-    """More jitter means a later renewal, never an earlier one, by at most a fifth of the soft window."""
+    """F9: more jitter means a later renewal, never an earlier one, by at most a fifth of the soft window."""
     less, more = sorted([one, another])
     fresh = [lease_of(life, jitter=jitter).fresh_until_monotonic - STARTED for jitter in (0, less, more)]
     assert fresh == sorted(fresh)
@@ -215,7 +217,7 @@ UNKNOWN = {
 
 @pytest.mark.parametrize("token", UNKNOWN.values(), ids=UNKNOWN)
 def test_unknown_lifetime(token):
-    """A token whose lifetime is not known stays fresh, whatever the clocks say, until the API refuses it."""
+    """F2, F3: a token whose lifetime is not known stays fresh, whatever the clocks say, until the API refuses it."""
     lease = Lease(token, issued_at=ISSUED, monotonic=STARTED, wall=ISSUED, jitter=0.5)
     for seconds in (0, 3600, 100 * 365 * DAY):
         assert after(lease, seconds) is Phase.FRESH
@@ -290,7 +292,7 @@ EXPIRIES = {
 
 @pytest.mark.parametrize(("token", "expiry"), EXPIRIES.values(), ids=EXPIRIES)
 def test_read_expiry(token, expiry):
-    """A finite number of seconds within the calendar is an expiry; anything else is none known, and no error."""
+    """F1, F2: a finite number of seconds within the calendar is an expiry; anything else is none known, no error."""
     assert read_expiry(token) == expiry
 
 
@@ -310,7 +312,7 @@ tokens = st.one_of(
 
 @given(tokens)
 def test_read_expiry_never_raises(token):
-    """Nothing in a token makes reading it raise, or yields anything but a moment of the calendar or None."""
+    """F1, F2: nothing in a token makes reading it raise, or yields anything but a moment of the calendar or None."""
     expiry = read_expiry(token)
     assert expiry is None or (isinstance(expiry, float) and 0 < expiry <= LAST)
 
@@ -320,6 +322,22 @@ def test_any_token_has_a_lease(token, issued_at, monotonic, wall, jitter):
     """Whatever the token says and the clocks show, there is a lease, and it has a phase."""
     lease = Lease(token, issued_at=issued_at, monotonic=monotonic, wall=wall, jitter=jitter)
     assert lease.phase(monotonic, wall) in ORDER[:3]  # At the moment of its arrival it has not expired.
+
+
+@given(tokens.filter(is_bearer_value))
+def test_any_token_costs_one_login(token):
+    """F1, F2: whatever a token says, ten calls cost one login and get it."""
+    logins = []
+
+    def log_in(request):
+        logins.append(request)
+        return httpx.Response(200, json={"access_token": token, "token_type": "bearer"})
+
+    credentials = kyc_client.Credentials("fake-user", "fake-password-for-tests")
+    transport = httpx.MockTransport(log_in)
+    auth = kyc_client.LoginAuth("https://kyc.example.com", credentials=credentials, transport=transport, verify=False)
+    assert {auth.get_token().value for _ in range(10)} == {token}
+    assert len(logins) == 1
 
 
 @given(st.integers(1, LAST))

@@ -817,6 +817,18 @@ def test_server_ends_with_its_block() -> None:
     assert fake.base_url.startswith("https://")
 
 
+def test_idle_connections_end_with_the_server() -> None:
+    """A connection on which nothing happens is closed at the end, and no thread of the server's stays behind."""
+    with FakeKYC().serve() as fake:
+        url = httpx.URL(fake.base_url)
+        with_others = threading.active_count()
+        peer = socket.create_connection((url.host, url.port or 0), timeout=PATIENCE)
+        assert in_time(lambda: threading.active_count() == with_others + 1)
+    with peer:
+        assert peer.recv(1) == b""
+    assert in_time(lambda: threading.active_count() < with_others)
+
+
 @pytest.mark.parametrize(
     "raw",
     [

@@ -257,8 +257,8 @@ def test_import_brings_nothing_that_a_service_does_not_need() -> None:
 def test_import_of_the_names_that_must_not_be_imported_is_noticed() -> None:
     """The test above can fail: the names are those under which the modules are known."""
     loaded = modules_after(
-        "import aiosqlite, argparse, asyncio, kyc_client._cli, kyc_client._doctor, kyc_client.sandbox, kyc_client.testing;"
-        "import pytest, trio"
+        "import aiosqlite, argparse, asyncio, pytest, trio\n"
+        "import kyc_client._cli, kyc_client._doctor, kyc_client.sandbox, kyc_client.testing"
     )
     assert NOT_IMPORTED - {"aiohttp", "redis"} <= loaded
 

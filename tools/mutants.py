@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / ".mutants"
 EXPLAINED = Path(__file__).with_name("mutants.toml")
 MODULES = ("token", "flight", "auth", "reporter")
-TESTS = ("token", "flight", "auth", "loops", "reporter")
+TESTS = ("token", "flight", "auth", "bodies", "loops", "reporter")
 CONFIG = {
     "source_paths": ["src"],
     "also_copy": ["tools"],

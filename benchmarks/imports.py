@@ -1,7 +1,7 @@
 """What imports cost: of one operation from a large API's client and from a small one, and of `kyc_client`.
 
-Each figure is the least CPU time of several fresh interpreters, over that of httpx and attrs, which both need. Small and
-large take turns, so that a busy machine slows down both.
+Each figure is the least CPU time of several fresh interpreters, over that of httpx and attrs, which both need. Small
+and large take turns, so that a busy machine slows down both.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 """What the generated code has to pass before it takes the place of the old one."""
 
+import ast
 import re
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from _spec import GenerationError
 ROOT = Path(__file__).parents[1]
 # What it says about the standard library and httpx; the package itself is new every time.
 CACHE = ROOT / ".mypy_cache" / "generate"
+WRAPPER = ROOT / "wrapper" / "kyc_client"
 # The package that the hand-written layer is written for, and the attributes that it trusts not to be in any `repr`.
 PACKAGE = "kyc_openapi"
 HIDDEN = {
@@ -51,13 +53,37 @@ def check_secrets(package: Path, name: str) -> None:
                 )
 
 
+def check_imports(package: Path, name: str) -> None:
+    """Refuse a package that lacks a module which the hand-written layer imports.
+
+    The type checker would take the module from the package that is installed.
+    """
+    if package.name != PACKAGE:
+        return
+    for path in sorted(WRAPPER.glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not isinstance(node, ast.ImportFrom) or (node.module or "").partition(".")[0] != PACKAGE:
+                continue
+            folder = package.joinpath(*str(node.module).split(".")[1:])
+            named = [alias.name for alias in node.names]
+            # What stands in a folder of operations are modules; names in a module are the type checker's affair.
+            if folder.is_relative_to(package / "api"):
+                gone = [name for name in named if not (folder / f"{name}.py").is_file()]
+            else:
+                gone = [] if folder.is_dir() or folder.with_suffix(".py").is_file() else named
+            if gone:
+                raise GenerationError(broken(name, [f"{at(path)}:{node.lineno}: {node.module} has no {gone[0]}"]))
+
+
 def check_types(package: Path, name: str, spec: dict[str, Any]) -> None:
     """Refuse code that only a strict type checker knows to be wrong, and what the hand-written layer cannot use."""
     options = ["--strict", "--config-file=", f"--cache-dir={CACHE}", "--no-error-summary", "--hide-error-codes"]
     targets = ["-p", package.name]
     if package.name == PACKAGE:
-        targets += ["-m", "kyc_client"]
-    command, found_in = [sys.executable, "-m", "mypy", *options, *targets], f"{package.parent}:{ROOT / 'wrapper'}"
+        # Each by its name: of an installed module that is only imported, mypy reports nothing.
+        users = [path.stem for path in sorted(WRAPPER.glob("*.py")) if PACKAGE in path.read_text("utf-8")]
+        targets += [part for stem in users if stem != "__init__" for part in ("-m", f"{WRAPPER.name}.{stem}")]
+    command, found_in = [sys.executable, "-m", "mypy", *options, *targets], f"{package.parent}:{WRAPPER.parent}"
     result = run(command, package.parent, MYPYPATH=found_in)
     if not result.returncode:
         return
@@ -72,13 +98,21 @@ def check_types(package: Path, name: str, spec: dict[str, Any]) -> None:
             where = place(spec, path.relative_to(package))
             generated.setdefault(where, []).append(f"line {found['line']}: {found['text']}")
         else:
-            written.append(f"{path.parent.name}/{path.name}:{found['line']}: {found['text']}")
+            written.append(f"{at(path)}:{found['line']}: {found['text']}")
     if generated:
         raise GenerationError(report(name, generated))
-    raise GenerationError(
-        f"{name} breaks what the hand-written layer uses. Put it back into the spec, or change these lines first:\n  "
-        + "\n  ".join(written)
-    )
+    raise GenerationError(broken(name, written))
+
+
+def broken(name: str, lines: list[str]) -> str:
+    """Say which lines of the hand-written layer would not work any more."""
+    head = f"{name} breaks what the hand-written layer uses. Put it back into the spec, or change these lines first:"
+    return "\n  ".join([head, *lines])
+
+
+def at(path: Path) -> str:
+    """Name a file of the hand-written layer."""
+    return f"{path.parent.name}/{path.name}"
 
 
 def report(name: str, generated: dict[str, list[str]]) -> str:

@@ -107,7 +107,7 @@ __all__ = {names!r}
 
 
 def load_lazily(package: Path) -> None:
-    """Have `models/__init__.py` load each model on demand. What loads all of them becomes `_all.py`, for type checkers."""
+    """Have `models/__init__.py` load each model on demand; what loads them all becomes `_all.py`, for type checkers."""
     path = package / "models" / "__init__.py"
     docstring, *imports = ast.parse(path.read_text("utf-8")).body
     if not imports and isinstance(docstring, ast.Expr):

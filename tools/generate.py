@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from _checks import check_secrets, check_types, compile_package
+from _checks import check_imports, check_secrets, check_types, compile_package
 from _edits import EDITS, edit_operations
 from _models import load_lazily, load_references, mask_models
 from _names import check_names
@@ -69,6 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
                 compare(out, package, spec.name)
             else:
                 check_secrets(package, spec.name)
+                check_imports(package, spec.name)
                 check_types(package, spec.name, document)
                 swap(package, out)
     except GenerationError as error:

@@ -1,8 +1,8 @@
-# ruff: noqa: INP001, T201 - a script, which prints
+# ruff: noqa: T201 - a script, which prints
 """Make the document of a large API: openapi.yaml, and so many operations more, each with models of its own.
 
-    python tests/specs/many.py 400 > many.json
-    make generate SPEC=many.json OUT=/tmp/many/kyc_openapi
+python tests/specs/many.py 400 > many.json
+make generate SPEC=many.json OUT=/tmp/many/kyc_openapi
 """
 
 from __future__ import annotations

@@ -75,6 +75,14 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
         assert f" {status:>3}  {status.meaning}\n" in output
 
 
+@pytest.mark.parametrize("command", [[], ["check"], ["get"], ["token"], ["sandbox"]])
+def test_help_is_ascii(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A terminal that knows ASCII only can show all of the help."""
+    with pytest.raises(SystemExit, match=r"^0$"):
+        _cli.main([*command, "--help"])
+    assert capsys.readouterr().out.isascii()
+
+
 @pytest.mark.parametrize("command", ["check", "get", "token"])
 def test_help_of_a_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Each command explains its options, with defaults, and gives examples of itself."""

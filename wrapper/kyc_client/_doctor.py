@@ -178,7 +178,7 @@ def _check_variables() -> Finding:
     found = ", ".join(name for name in _NAMES if name in os.environ) or "none is set"
     also = ", ".join(name for upper in _ALSO for name in (upper, upper.lower()) if name in os.environ)
     # Only the problems are kept: the values are nobody's business here.
-    _, problems = read_environment(os.environ, BASE_URL, LOGIN, PASSWORD)
+    problems = read_environment(os.environ, BASE_URL, LOGIN, PASSWORD)[1]
     text = f"{found}; also {also}" if also else found
     if problems is None:
         return Finding("variables", text)

@@ -399,9 +399,11 @@ class TokenSource:
             return credentials
         flight.credentials = credentials
         with self._lock:
-            failure, refused = self._refusals.get(credentials, (None, Backoff(0, 0)))
-        if failure is not None and self._clock.monotonic() < refused.until:
-            return _Setback(failure, refused.until, cached=True)
+            memory = self._refusals.get(credentials)
+        if memory is not None:
+            failure, backoff = memory
+            if self._clock.monotonic() < backoff.until:
+                return _Setback(failure, backoff.until, cached=True)
         return self._attempt(flight, credentials)
 
     def _ask_for_credentials(self) -> Credentials | Failure:

@@ -179,7 +179,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; the exit status is 0 if every mutant is noticed or explained."""
     parser = argparse.ArgumentParser(description="Mutation tests of the modules that decide: some 25 minutes for all.")
     parser.add_argument("modules", nargs="*", metavar="MODULE", help=f"of {', '.join(MODULES)}; all if none is named")
-    parser.add_argument("--again", action="store_true", help="keep the last run's results, but try its survivors again")
+    parser.add_argument(
+        "--again", action="store_true", help="after a change: only last time's survivors, and what is new"
+    )
     parser.add_argument("--processes", type=int, default=2, metavar="N", help="how many mutants at a time (2)")
     options = parser.parse_args(arguments)
     modules = options.modules or list(MODULES)
@@ -190,6 +192,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         prepare(FOLDER, modules)
         if options.again:
+            # Which test gets where is found out anew, since tests may have changed.
+            (FOLDER / "mutants" / "mutmut-stats.json").unlink(missing_ok=True)
             unnoticed = [name for name, status in statuses(FOLDER).items() if status not in NOTICED]
             if unnoticed:
                 attack(FOLDER, unnoticed, options.processes)

@@ -179,9 +179,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; the exit status is 0 if every mutant is noticed or explained."""
     parser = argparse.ArgumentParser(description="Mutation tests of the modules that decide: some 25 minutes for all.")
     parser.add_argument("modules", nargs="*", metavar="MODULE", help=f"of {', '.join(MODULES)}; all if none is named")
-    parser.add_argument(
-        "--again", action="store_true", help="after a change: only last time's survivors, and what is new"
-    )
+    parser.add_argument("--again", action="store_true", help="only last time's survivors, and what has changed")
     parser.add_argument("--processes", type=int, default=2, metavar="N", help="how many mutants at a time (2)")
     options = parser.parse_args(arguments)
     modules = options.modules or list(MODULES)

@@ -26,6 +26,8 @@ LOADED = {
 }
 # Links that load nothing.
 INERT = {"alternate", "author", "canonical", "edit", "license", "next", "prev"}
+# Where a link can point to within a page. The last is redocly's, whose script goes there.
+ANCHORS = ("id", "name", "data-section-id")
 CSS_URL = re.compile(r"""(?:url\(\s*|@import\s+)["']?([^"')\s]+)""")
 
 
@@ -50,7 +52,7 @@ class Page(HTMLParser):
         """Note an element."""
         self._in_style = tag == "style"
         values = {name: value or "" for name, value in attrs}
-        self.ids.update(values[name] for name in ("id", "name") if name in values)
+        self.ids.update(values[name] for name in ANCHORS if name in values)
         self.loads += CSS_URL.findall(values.get("style", ""))
         if tag == "a" and "href" in values:
             self.links.append(values["href"])

@@ -1,7 +1,13 @@
 // The search of this site runs in a worker, which browsers refuse to a page that was opened as a file. There, a hidden
-// frame does the worker's part. (The builder would otherwise fetch such a script from another host; it looks for this
+// frame does the worker's part. (The builder would otherwise load such a script from another host; it looks for this
 // file's name.)
 if (location.protocol === "file:") {
+  // As a worker's messages are: copied, and delivered later.
+  const deliver = (data, receiver) => {
+    const copy = structuredClone(data);
+    setTimeout(() => receiver()?.({ data: copy }));
+  };
+
   window.Worker = class {
     constructor(url) {
       this.waiting = [];
@@ -10,7 +16,7 @@ if (location.protocol === "file:") {
       this.frame.srcdoc = "<!doctype html>";
       this.frame.onload = () => {
         const inside = this.frame.contentWindow;
-        inside.postMessage = (data) => this.onmessage?.({ data });
+        inside.postMessage = (data) => deliver(data, () => this.onmessage);
         const script = inside.document.createElement("script");
         script.src = url;
         script.onload = () => {
@@ -25,9 +31,9 @@ if (location.protocol === "file:") {
 
     postMessage(data) {
       if (this.inside) {
-        this.inside.onmessage?.({ data });
+        deliver(data, () => this.inside.onmessage);
       } else {
-        this.waiting.push(data);
+        this.waiting.push(structuredClone(data));
       }
     }
 

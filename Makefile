@@ -80,6 +80,10 @@ types: $(VENV)/.dev ## check types with mypy and pyright, strictly
 	$(BIN)/mypy tests/typing
 	$(BIN)/pyright
 
+bench: $(VENV)/.dev ## measure what imports and a turn of the auth flow cost, as ratios
+	$(BIN)/python benchmarks/auth.py
+	$(BIN)/python benchmarks/imports.py
+
 docs: $(VENV)/.dev ## build the documentation into site/, and check its links
 	$(BIN)/python tools/docs.py
 

@@ -130,7 +130,7 @@ class Flight:
     def __init__(self, epoch: int, deadline: float, run_async: RunAsync | None = None, *, reason: Reason) -> None:
         self.epoch = epoch
         self.deadline = deadline
-        self.reason = reason
+        self.reason: Reason = reason
         self.run_async = run_async or run_on_private_loop
         # The thread whose event loop carries this login: a sync call there blocks the loop, so it must not wait.
         self.loop_thread = threading.get_ident() if run_async else None

@@ -744,11 +744,19 @@ def test_error_in_memory_is_the_callers(answer: Any) -> None:
         client.get("/x")
 
 
-def test_error_over_the_socket_is_raised_at_the_end(caplog: pytest.LogCaptureFixture) -> None:
+def fail(_request: httpx.Request) -> Any:
+    """The same in pytest's words, which are no `Exception`."""
+    pytest.fail("the test's own words")
+
+
+@pytest.mark.parametrize(("answer_", "kind"), [(boom, AssertionError), (fail, pytest.fail.Exception)])
+def test_error_over_the_socket_is_raised_at_the_end(
+    caplog: pytest.LogCaptureFixture, answer_: Any, kind: type[BaseException]
+) -> None:
     """The client sees a 500; the test sees the error when the fake ends, and in the log."""
     fake = FakeKYC()
-    fake.on("GET", "/x", boom, public=True)
-    with pytest.raises(AssertionError, match="own words"), fake.serve():
+    fake.on("GET", "/x", answer_, public=True)
+    with pytest.raises(kind, match="own words"), fake.serve():
         answer = httpx.get(f"{fake.base_url}/x")
     assert answer.status_code == 500
     assert "own words" in caplog.text

@@ -41,7 +41,7 @@ class LoopbackServer:
 
     def __init__(self) -> None:
         self.respond: Respond | None = None
-        self.errors: list[Exception] = []
+        self.errors: list[BaseException] = []
 
     def __enter__(self) -> Self:
         self._http = _HTTPServer(self)
@@ -69,7 +69,7 @@ class LoopbackServer:
             return None if self.respond is None else self.respond(request)
         except httpx.TransportError:
             return None
-        except Exception as error:  # noqa: BLE001 - the test's own code; it is raised again where the test sees it
+        except BaseException as error:  # noqa: BLE001 - the test's own code, with pytest.fail(); raised at the end again
             self.errors.append(error)
             _log.exception("An answer to %s %s failed; it is given as a 500.", request.method, request.url.path)
             return Answer(500, [("Content-Length", "0")], (), 0, threading.Event())

@@ -309,9 +309,10 @@ def _agreed(connection: Any) -> str:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    # Not the contexts, which may be anything that was being handled meanwhile.
     while error is not None:
         yield error
-        error = error.__cause__ or error.__context__
+        error = error.__cause__
 
 
 def _reason(error: BaseException | None) -> str:

@@ -309,18 +309,16 @@ def _agreed(connection: Any) -> str:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    # Not the contexts, which may be anything that was being handled meanwhile.
     while error is not None:
         yield error
-        error = error.__cause__
+        error = error.__cause__ or error.__context__
 
 
 def _reason(error: BaseException | None) -> str:
     """What the system says, without the numbers and files that libraries put around it."""
-    first = None
-    for cause in _causes(error):
-        first = cause
-    if first is None or isinstance(first, TimeoutError):
+    # Not the last of the causes, which may be something that was only being handled meanwhile.
+    first = next((cause for cause in _causes(error) if isinstance(cause, OSError)), error)
+    if first is None or isinstance(first, (TimeoutError, httpx.TimeoutException)):
         return "no answer in time"
     if isinstance(first, ssl.SSLCertVerificationError):
         return first.verify_message

@@ -41,6 +41,7 @@ class Endpoint:
     """Answers attempts from a script, the last entry again and again; a callable entry is called."""
 
     needs_loop = False
+    clock: Clock
 
     def __init__(self, time: Time, lifetime: float = 1000.0) -> None:
         self.time = time
@@ -719,6 +720,30 @@ def test_login_begun_before_a_reset_installs_nothing(
     if first == "failure":
         assert results["before"].retry_after == 0
     assert len(endpoint.tried) == 2
+
+
+def test_start_over_forgets_everything_and_goes_by_the_other_clock(
+    source: TokenSource, endpoint: Endpoint, time: Time
+) -> None:
+    """What kyc_client.testing does to a client of a service that keeps it: a cold start at another time."""
+    old = take(source)
+    other = Time()
+    other.advance(5000)
+    endpoint.time = other
+    assert source.start_over(other.clock) is time.clock
+    assert endpoint.clock is other.clock
+    assert source.fresh() is None
+    lease = take(source)
+    assert lease is not old
+    assert lease.began == other.monotonic
+    assert source.fresh() is lease
+    other.wall += 5000
+    assert source.fresh() is None
+
+
+def test_sources_in_use_are_known(source: TokenSource) -> None:
+    """Those that are not have gone with their last user."""
+    assert source in flight_module.living_sources()
 
 
 # Threads

@@ -94,7 +94,7 @@ build: $(VENV)/.dev ## build the wheel and the sdist into dist/
 lock: $(VENV)/.uv ## pin again what the development tools bring with them
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --upgrade --all-extras --group dev --group docs --group mutation pyproject.toml --output-file constraints.txt
 
-check: lint types check-generated spec-lint check-version test build ## all that a change must pass
+check: lint types check-generated spec-lint check-version docs test build ## all that a change must pass
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) dist site .mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage

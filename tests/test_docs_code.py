@@ -35,7 +35,7 @@ PAGES = [
     for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
 ]
 # Pages whose blocks are run by a test of their own, since they belong together in another way.
-ELSEWHERE = {"docs/testing.md": "test_testing_docs.py"}
+ELSEWHERE = {"docs/regenerating.md": "test_regenerating.py", "docs/testing.md": "test_testing_docs.py"}
 BLOCK = re.compile(
     r"(?:<!-- not run: (?P<reason>[^>]+) -->\n\s*)?"
     r"^(?P<indent> *)```(?P<language>\S+)[^\n]*\n(?P<code>.*?)^(?P=indent)```",
@@ -212,8 +212,8 @@ def test_no_block_is_left_out() -> None:
 @pytest.mark.parametrize(("page", "test"), ELSEWHERE.items())
 def test_pages_that_are_run_elsewhere(page: str, test: str) -> None:
     """They are: there is a test that reads them."""
-    if (ROOT / page).exists():
-        assert Path(page).name in (ROOT / "tests" / test).read_text("utf-8")
+    assert page in PAGES
+    assert Path(page).name in (ROOT / "tests" / test).read_text("utf-8")
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,10 @@ def project(tmp_path: Path) -> Path:
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("zensical.toml", "openapi.yaml"):
         shutil.copy(ROOT / name, tmp_path)
+    for page in PAGES.glob("*.md"):
+        for link in docs.LINK_OUT.finditer(page.read_text("utf-8")):
+            (tmp_path / link["target"]).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / link["target"]).touch()
     return tmp_path
 
 
@@ -131,6 +135,28 @@ def test_pages_and_navigation_agree(project: Path) -> None:
         "docs/new.md is not in the navigation of zensical.toml",
         "zensical.toml names index.md twice",
     ]
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"])
+def test_links_of_the_pages_beside_docs(name: str) -> None:
+    """Each link to a file leads to one, and to a heading that is there."""
+    text = (ROOT / name).read_text("utf-8")
+    for target, _, anchor in (link.partition("#") for link in re.findall(r"\]\((?!https:)([^)]+)\)", text)):
+        path = ROOT / (target or name)
+        assert path.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", path.read_text("utf-8"), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+def test_links_out_of_the_pages(project: Path) -> None:
+    """A link to a file of the repository has to be right there; the site has only its words."""
+    page = project / "docs" / "index.md"
+    page.write_text("# A\n\n[the contract](../openapi.yaml) and [b](../gone.py#here)\n", "utf-8")
+    assert refusal(project) == "docs/index.md links to ../gone.py, which is not there"
+    page.write_text("# A\n\n[the contract](../openapi.yaml)\n", "utf-8")
+    docs.strip_links_out(project / "docs", project)
+    assert page.read_text("utf-8") == "# A\n\nthe contract\n"
 
 
 def test_dead_links_of_pages(project: Path) -> None:

@@ -27,6 +27,7 @@ SECONDS = 120  # for what takes three
 # What redocly's page would load from elsewhere, and an empty picture in its place.
 LOGO = re.compile(r"`https://cdn\.redoc\.ly/redoc/logo-mini(?:-full)?\.svg`")
 NOTHING = "`data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg'/>`"
+LINK_OUT = re.compile(r"\[(?P<words>[^\]]+)\]\(\.\./(?P<target>[^)#]+)(?:#[^)]*)?\)")
 COLOUR = re.compile(r"\x1b\[[\d;]*m")
 # Should the page want to load more one day, the browser refuses.
 POLICY = (
@@ -52,6 +53,7 @@ def build(out: Path, root: Path = ROOT, redocly: Tool = REDOCLY) -> None:
             shutil.copytree(root / name, stage / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(root / CONFIG, stage)
         check_navigation(stage)
+        strip_links_out(stage / "docs", root)
         (stage / "docs" / CONTRACT).write_text(contract_page(root / SPEC, redocly), "utf-8")
         result = subprocess.run(
             [Path(sys.executable).with_name("zensical"), "build", "--strict"],
@@ -83,6 +85,25 @@ def check_navigation(stage: Path) -> None:
     wrong += [f"{CONFIG} names {page} twice" for page in sorted(set(named)) if named.count(page) > 1]
     if wrong:
         raise SiteError("\n".join(wrong))
+
+
+def strip_links_out(pages: Path, root: Path) -> None:
+    """Leave only the words of links to files beside docs/: they are for those who read the pages in a checkout.
+
+    Raises:
+        SiteError: such a file is not there.
+    """
+    dead = []
+    for page in sorted(pages.rglob("*.md")):
+        text = page.read_text("utf-8")
+        dead += [
+            f"docs/{page.relative_to(pages).as_posix()} links to ../{link['target']}, which is not there"
+            for link in LINK_OUT.finditer(text)
+            if not (root / link["target"]).exists()
+        ]
+        page.write_text(LINK_OUT.sub(r"\g<words>", text), "utf-8")
+    if dead:
+        raise SiteError("\n".join(dead))
 
 
 def contract_page(spec: Path, redocly: Tool) -> str:

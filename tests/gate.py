@@ -31,14 +31,20 @@ class Gate:
         """Answer as soon as the condition holds, and in any case after 10 s."""
 
         def watch() -> None:
-            end = time.monotonic() + 10
-            while not condition() and time.monotonic() < end:
-                self.opened.wait(0.005)
+            settles(condition)
             self.opened.set()
 
         thread = threading.Thread(target=watch)
         thread.start()
         return thread
+
+
+def settles(condition: Callable[[], object], seconds: float = 10.0) -> bool:
+    """Whether the condition comes true within this time: for what sets no event, like the far end of a connection."""
+    end = time.monotonic() + seconds
+    while not (result := condition()) and time.monotonic() < end:
+        time.sleep(0.002)
+    return bool(result)
 
 
 def waiters(auth: LoginAuth) -> int:

@@ -19,7 +19,7 @@ import trio
 import kyc_client
 from colours import Asyncio, Trio
 from fault_server import FaultServer, answer, check, hang, issue
-from gate import Gate, waiters
+from gate import Gate, settles, waiters
 from kyc_client import LoginAuth
 
 if TYPE_CHECKING:
@@ -361,15 +361,8 @@ def test_request_that_is_stopped_leaves_nothing_behind(
                 assert (await client.get(f"{server.base_url}/api")).status_code == 200
 
     colour.run(main)
-    _assert_all_closed(server)
+    assert settles(lambda: server.open_connections == 0)
     assert server.login_count <= 2
-
-
-def _assert_all_closed(server: FaultServer) -> None:
-    end = time.monotonic() + BOUND
-    while server.open_connections and time.monotonic() < end:
-        time.sleep(0.005)
-    assert server.open_connections == 0
 
 
 @pytest.mark.parametrize("colour", [Asyncio(), Trio()], ids=repr)
@@ -402,7 +395,7 @@ def test_fifty_cancelled_requests_leave_a_pool_of_one_usable(
                 assert (await client.get(f"{server.base_url}/api")).status_code == 200
 
     colour.run(main)
-    _assert_all_closed(server)
+    assert settles(lambda: server.open_connections == 0)
     assert server.login_count == 1 + revoked
 
 
@@ -478,9 +471,7 @@ def test_thread_that_is_interrupted_leaves_nothing_behind(server: FaultServer, a
 
     def send_signal() -> None:
         stop.gate.arrived.wait(BOUND)
-        end = time.monotonic() + BOUND / 2
-        while not _waits(main_thread) and time.monotonic() < end:
-            time.sleep(0.001)
+        settles(lambda: _waits(main_thread))
         signal.pthread_kill(main_thread, signal.SIGUSR1)
 
     before = signal.signal(signal.SIGUSR1, interrupt)
@@ -495,5 +486,5 @@ def test_thread_that_is_interrupted_leaves_nothing_behind(server: FaultServer, a
     finally:
         sender.join()
         signal.signal(signal.SIGUSR1, before)
-    _assert_all_closed(server)
+    assert settles(lambda: server.open_connections == 0)
     assert server.login_count <= 2

@@ -16,12 +16,10 @@ import trustme
 import kyc_client
 from colours import Asyncio, Threads, Trio
 from fault_server import FaultServer, answer, check, drip, issue
-from gate import Gate, waiters
+from gate import Gate, settles, waiters
 from kyc_client import LoginAuth
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from colours import Colour
     from fault_server import Behaviour, Exchange
 
@@ -91,19 +89,13 @@ def test_late_401s_cost_no_login_of_their_own(server: FaultServer, auth: LoginAu
 
     def refuse(exchange: Exchange) -> None:
         if exchange.token == old and next(refused) % 2:
-            _wait_until(lambda: server.login_count == 2 and auth._source.fresh())
+            settles(lambda: server.login_count == 2 and auth._source.fresh())
         check(exchange)
 
     server.on_resource(refuse)
     results = colour.send_many(40, "GET", f"{server.base_url}/api", client={"auth": auth})
     assert [getattr(result, "status_code", result) for result in results] == [200] * 40
     assert server.login_count == 2
-
-
-def _wait_until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + 10
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.001)
 
 
 def test_loops_one_after_the_other_and_side_by_side(server: FaultServer, auth: LoginAuth) -> None:
@@ -142,12 +134,12 @@ def test_lock_is_free_whenever_anybody_waits(server: FaultServer, auth: LoginAut
     free: list[bool] = []
 
     def note(exchange: Exchange) -> None:
-        _wait_until(lambda: auth._source._lock.acquire(blocking=False))
+        settles(lambda: auth._source._lock.acquire(blocking=False))
         free.append(auth._source._lock._is_owned())  # type: ignore[attr-defined]
         auth._source._lock.release()
 
     def log_in(exchange: Exchange) -> None:
-        _wait_until(lambda: colour.name == "sync" or waiters(auth) == 10)
+        settles(lambda: colour.name == "sync" or waiters(auth) == 10)
         note(exchange)
         issue()(exchange)
 

@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,13 +19,11 @@ import trio
 
 import kyc_client
 from colours import Asyncio, Trio
-from gate import Gate
+from gate import Gate, settles
 from kyc_client import LoginAuth, _flight, connect
 from kyc_openapi.api.resource import get_resource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from fault_server import FaultServer
 
 DESCRIPTORS = Path("/proc/self/fd")
@@ -38,23 +35,15 @@ def _things() -> tuple[int, int]:
     return len(ours), len(list(DESCRIPTORS.iterdir())) if DESCRIPTORS.is_dir() else 0
 
 
-def _settles(condition: Callable[[], bool]) -> bool:
-    """Whether the condition comes true soon: a last thread, or the server's end of a connection, may be on its way."""
-    end = time.monotonic() + 10
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.01)
-    return condition()
-
-
 def test_logins_leave_nothing_behind(server: FaultServer, auth: LoginAuth) -> None:
     """I8: after 500 logins over a socket there are no more threads and open files than after the first."""
     auth.get_token()
-    assert _settles(lambda: server.open_connections == 0)
+    assert settles(lambda: server.open_connections == 0)
     before = _things()
     for _ in range(500):
         auth.reset()
         auth.get_token()
-    assert _settles(lambda: _things() <= before)
+    assert settles(lambda: _things() <= before)
     assert server.login_count == 501
 
 
@@ -129,7 +118,7 @@ def test_loops_leave_nothing_behind(server: FaultServer, credentials: kyc_client
         asyncio.run(job()) if kind == "asyncio" else trio.run(job)
     gc.collect()
     assert len(client._own[os.getpid()].by_loop) <= 1
-    assert _settles(lambda: server.open_connections <= 1)
+    assert settles(lambda: server.open_connections <= 1)
     assert server.login_count == 1
 
 
@@ -153,5 +142,5 @@ def test_waits_leave_nothing_behind(server: FaultServer, auth: LoginAuth, colour
 
     colour.run(main)
     gc.collect()
-    assert _settles(lambda: flights[0]() is None)
+    assert settles(lambda: flights[0]() is None)
     assert server.login_count == 1

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import pickle
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -16,8 +18,12 @@ import kyc_client
 from colours import Asyncio, Trio
 from fault_server import FaultServer, after, answer, check, hang, issue
 from kyc_client import LoginAuth
+from kyc_client._token import Lease
+from test_bodies import Pipe
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
     from colours import Colour
     from fault_server import Exchange
 
@@ -301,6 +307,15 @@ def test_refused_login_after_a_401_reaches_every_caller(server: FaultServer, aut
     assert server.login_count == 2
 
 
+def test_unread_401_does_not_block_a_pool_of_one(server: FaultServer, auth: LoginAuth, colour: Colour) -> None:
+    """C6: the 401 is read before the wait for the login, so it gives back the only connection."""
+    colour.token(auth)
+    server.revoke()
+    server.on_resource(answer(401, b"x" * 500_000), check)
+    client: dict[str, Any] = {"auth": auth, "limits": httpx.Limits(max_connections=1), "timeout": 5}
+    assert colour.send("GET", f"{server.base_url}/api", client=client).status_code == 200
+
+
 def test_accepted_post_is_not_sent_again_for_the_401_of_its_redirect(
     server: FaultServer, auth: LoginAuth, colour: Colour
 ) -> None:
@@ -333,6 +348,151 @@ def test_slow_bodies_of_401s_do_not_hide_that_logins_are_useless(
     with httpx.Client(auth=auth) as client:
         assert {client.get(f"{server.base_url}/api").status_code for _ in range(20)} == {401}
     assert server.login_count <= 3
+
+
+# What can be sent again
+
+
+def _chunks() -> Iterator[bytes]:
+    yield b"MARK" * 10
+
+
+async def _async_chunks() -> AsyncIterator[bytes]:
+    yield b"MARK" * 10
+
+
+class _FalsePromise(io.BytesIO):
+    """It says that it can be rewound, and cannot."""
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        raise io.UnsupportedOperation
+
+    def tell(self) -> int:
+        raise io.UnsupportedOperation
+
+
+class _NoFile:
+    """Not even a file: it has no seekable()."""
+
+    def read(self, size: int = -1) -> bytes:
+        return b""
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(dict, id="none"),
+        pytest.param(lambda: {"json": {"a": "MARK"}}, id="json"),
+        pytest.param(lambda: {"data": {"a": "MARK"}}, id="form"),
+        pytest.param(lambda: {"content": b"MARK" * 10}, id="bytes"),
+        pytest.param(lambda: {"files": {"f": ("f", b"MARK" * 10)}, "data": {"a": "b"}}, id="multipart of bytes"),
+        pytest.param(lambda: {"files": {"f": ("f", io.BytesIO(b"MARK" * 10))}}, id="multipart of a file"),
+    ],
+)
+def test_what_can_be_sent_again_is_sent_again_unchanged(
+    server: FaultServer, auth: LoginAuth, colour: Colour, body: Any
+) -> None:
+    """C4: after a 401 the same bytes arrive a second time, and the caller sees the 200."""
+    colour.token(auth)
+    server.revoke()
+    assert colour.send("POST", f"{server.base_url}/api", client={"auth": auth}, **body()).status_code == 200
+    first, second = server.hits
+    assert first.body == second.body
+    assert first.headers["content-length"] == second.headers["content-length"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(lambda: {"files": {"f": ("f", Pipe(b"MARK" * 10))}}, id="multipart of a pipe"),
+        pytest.param(lambda: {"files": {"f": ("f", _NoFile())}}, id="multipart of something that reads"),
+        pytest.param(lambda: {"files": {"f": ("f", _FalsePromise(b"MARK" * 10))}}, id="multipart of a false promise"),
+        pytest.param("generator", id="generator"),
+    ],
+)
+def test_what_can_not_be_sent_again_is_never_truncated(
+    server: FaultServer, auth: LoginAuth, colour: Colour, body: Any
+) -> None:
+    """C1, C3: the caller gets the 401, the server one whole copy; the token is dropped, so the next call logs in."""
+    colour.token(auth)
+    server.revoke()
+    generator = {"content": _chunks() if colour.name == "sync" else _async_chunks()}
+    arguments = generator if body == "generator" else body()
+    assert colour.send("POST", f"{server.base_url}/api", client={"auth": auth}, **arguments).status_code == 401
+    assert len(server.hits) == 1
+    assert server.login_count == 1
+    assert colour.send("GET", f"{server.base_url}/api", client={"auth": auth}).status_code == 200
+    assert server.login_count == 2
+
+
+def _near_its_end(server: FaultServer, auth: LoginAuth) -> str:
+    """Give it a token in its soft phase: 100 s left of 1000."""
+    value = server.new_token(exp=int(time.time()) + 100)
+    auth._source._lease = Lease(
+        value, issued_at=time.time() - 900, monotonic=time.monotonic() - 900, wall=time.time() - 900, jitter=0
+    )
+    return value
+
+
+def test_what_can_be_sent_again_does_not_wait_for_a_renewal(
+    server: FaultServer, auth: LoginAuth, colour: Colour
+) -> None:
+    """C5: in the soft phase a request with a body of bytes goes out at once, with the token that there is."""
+    gate = threading.Event()
+    server.on_login(after(gate, issue()))
+    token = _near_its_end(server, auth)
+    response = colour.send("POST", f"{server.base_url}/api", client={"auth": auth}, json={"name": "fake"})
+    gate.set()
+    assert response.json()["token"] == token
+
+
+def test_what_can_not_be_sent_again_waits_for_a_renewal(server: FaultServer, auth: LoginAuth, colour: Colour) -> None:
+    """C5: a stream gets the new token before it is consumed, since a 401 could not be mended."""
+    token = _near_its_end(server, auth)
+    chunks = _chunks() if colour.name == "sync" else _async_chunks()
+    response = colour.send("POST", f"{server.base_url}/api", client={"auth": auth}, content=chunks)
+    assert response.json()["token"] != token
+    assert server.login_count == 1
+
+
+def test_open_file_as_content_is_not_sent_again(server: FaultServer, auth: LoginAuth, tmp_path: Any) -> None:
+    """C2: a file is at its end after the first sending; the caller gets the 401, not a protocol error."""
+    path = tmp_path / "document"
+    path.write_bytes(b"MARK" * 10)
+    auth.get_token()
+    server.revoke()
+    with path.open("rb") as file, httpx.Client(auth=auth) as client:
+        assert client.post(f"{server.base_url}/api", content=file).status_code == 401
+    assert [exchange.body for exchange in server.hits] == [b"MARK" * 10]
+
+
+def test_closed_file_is_not_sent_again(server: FaultServer, auth: LoginAuth, tmp_path: Any) -> None:
+    """C3: a multipart file closed while the answer was under way cannot be rewound; that is no error of its own."""
+    path = tmp_path / "document"
+    path.write_bytes(b"MARK" * 10)
+    auth.get_token()
+    server.revoke()
+    with path.open("rb") as file:
+
+        def close_then_check(exchange: Exchange) -> None:
+            file.close()
+            check(exchange)
+
+        server.on_resource(close_then_check)
+        with httpx.Client(auth=auth) as client:
+            assert client.post(f"{server.base_url}/api", files={"f": file}).status_code == 401
+    assert len(server.hits) == 1
+
+
+def test_streamed_download_reaches_the_caller_as_a_stream(server: FaultServer, auth: LoginAuth) -> None:
+    """C8: the answer is not read by us."""
+    server.on_resource(answer(200, b"x" * 1_000_000))
+    with httpx.Client(auth=auth) as client, client.stream("GET", f"{server.base_url}/api") as response:
+        assert not response.is_stream_consumed
+        assert len(response.read()) == 1_000_000
 
 
 # The object itself

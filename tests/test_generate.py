@@ -11,6 +11,7 @@ import subprocess
 import sys
 from http import HTTPStatus
 from pathlib import Path
+from urllib.parse import unquote
 
 import httpx
 import pytest
@@ -28,9 +29,11 @@ from kyc_openapi.models import (
     Resource,
     ValidationError,
 )
+from kyc_openapi.types import UNSET, path_segment
 
 ROOT = Path(__file__).parents[1]
 SPEC = ROOT / "openapi.yaml"
+GROWN_SPEC = ROOT / "tests" / "specs" / "grown.yaml"
 PACKAGE = ROOT / "generated" / "kyc_openapi"
 SECRET = "s3cret-Pa55"
 
@@ -84,6 +87,11 @@ components:
 """
 
 
+def ref(name):
+    """Refer to a schema."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
 def contents(folder):
     """Read all files of a folder."""
     return output.files(folder)
@@ -101,15 +109,23 @@ def write(path, text):
     return path
 
 
-@pytest.fixture(scope="session")
-def fresh(tmp_path_factory):
+# Settings of ruff that have nothing in common, in the two places where ruff looks for them.
+SURROUNDINGS = {
+    "ruff.toml": "line-length = 40\nlint.select = ['ALL']\nformat.quote-style = 'single'\n",
+    "pyproject.toml": "[tool.ruff]\nline-length = 200\nformat.indent-style = 'tab'\nlint.isort.no-sections = true\n",
+}
+
+
+@pytest.fixture(scope="session", params=SURROUNDINGS)
+def fresh(request, tmp_path_factory):
     """The whole command, run in a folder full of traps, with an environment full of traps."""
     folder = tmp_path_factory.mktemp("fresh")
-    write(folder / "ruff.toml", "line-length = 40\nlint.select = ['ALL']\nformat.quote-style = 'single'\n")
+    write(folder / request.param, SURROUNDINGS[request.param])
     write(folder / "mypy.ini", "[mypy]\nthis is = not a configuration\n")
     write(folder / "out" / "stale.py", "")
     write(folder / "out" / "__init__.py", "# Generated from something by someone.\n")
-    environment = os.environ | {"PATH": "", "MYPYPATH": str(folder / "out"), "PYTHONHASHSEED": "1234"}
+    seed = str(len(request.param))
+    environment = os.environ | {"PATH": "", "MYPYPATH": str(folder / "out"), "PYTHONHASHSEED": seed}
     command = [sys.executable, str(ROOT / "tools" / "generate.py"), "--spec", str(SPEC), "--out", "out"]
     result = subprocess.run(  # noqa: S603  # Our own tool, by its path.
         command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", check=False
@@ -125,7 +141,16 @@ def raw(tmp_path_factory):
     package = tmp_path_factory.mktemp("raw") / "raw"
     spec = generate.read_spec(SPEC)
     generate.write_out_security(spec)
-    generate.call_generator(spec, package, "openapi.yaml")
+    runner.call_generator(spec, package, "openapi.yaml")
+    return package
+
+
+@pytest.fixture(scope="session")
+def raw_large(tmp_path_factory):
+    """What the generator writes from a document with parameters, uploads and models that refer to each other."""
+    package = tmp_path_factory.mktemp("raw_large") / "raw"
+    generate.write_out_security(spec := generate.read_spec(GROWN_SPEC))
+    runner.call_generator(spec, package, "grown.yaml")
     return package
 
 
@@ -173,14 +198,15 @@ class Stamp(httpx.Auth):
 
 
 def test_same_bytes_whatever_surrounds_the_output(fresh):
-    """Another folder, other ruff and mypy settings, an empty PATH: the bytes are those of the repository."""
+    """J4: two folders, each with ruff settings of its own, an empty PATH: the bytes are those of the repository."""
     assert contents(fresh) == contents(PACKAGE)
 
 
 def test_stale_files_go(fresh):
     """What stood in the folder and is not generated any more is gone, and nothing is left beside it."""
     assert not (fresh / "stale.py").exists()
-    assert sorted(path.name for path in fresh.parent.iterdir()) == ["mypy.ini", "out", "ruff.toml"]
+    found = {path.name for path in fresh.parent.iterdir()}
+    assert found - SURROUNDINGS.keys() == {"mypy.ini", "out"}
 
 
 def test_check_passes_on_the_repository(capsys):
@@ -234,6 +260,11 @@ FINE = "responses: {'204': {description: Fine.}}"
 ONE = HEAD + f"paths: {{/a: {{get: {{operationId: a, {FINE}}}}}}}\n"
 
 
+def parameter(name, schema):
+    """Write a document with one operation that has one parameter."""
+    return ONE.replace("operationId: a", f"operationId: a, parameters: [{{name: {name}, schema: {{{schema}}}}}]")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -254,6 +285,44 @@ ONE = HEAD + f"paths: {{/a: {{get: {{operationId: a, {FINE}}}}}}}\n"
             "x-secret is true or false, and not 'yes'",
         ),
         (
+            ONE + "components: {schemas: {Any: {properties: {a: {type: string}}}}}",
+            "components.schemas.Any (models/any_.py)",
+        ),
+        (ONE + "components: {schemas: {A: {properties: {cls: {type: string}}}}}", "choose others for what stands here"),
+        (
+            ONE + "components: {schemas: {A: {properties: {D: {type: string}}}}}",
+            "schemas.A: a property called 'D' breaks",
+        ),
+        (
+            ONE + "components: {schemas: {E: {enum: [in review, in-review]}}}",
+            "schemas.E: the values 'in review' and 'in-review' both become the member IN_REVIEW",
+        ),
+        (ONE + "components: {schemas: {E: {enum: [a, a]}}}", "schemas.E: the value 'a' is there twice"),
+        (ONE + "components: {schemas: {E: {enum: ['', VALUE_0]}}}", "both become the member VALUE_0"),
+        (
+            ONE + "components: {schemas: {E: {enum: [1, 2], x-enum-varnames: [x, X]}}}",
+            "1 and 2 both become the member X",
+        ),
+        (ONE + "components: {schemas: {E: {enum: [a, b], x-enum-varnames: [1, 2]}}}", "x-enum-varnames are texts"),
+        (
+            ONE + "components: {schemas: {HTTPError: {type: object}, HttpError: {type: object}}}",
+            "HTTPError and HttpError both become models/http_error.py",
+        ),
+        (ONE + "components: {schemas: {A_b: {type: object}, AB: {type: object}}}", 'duplicate models with name "AB"'),
+        (
+            ONE + "components: {schemas: {A: {properties: {a: {type: string, default: 'say \"hi\"'}}}}}",
+            "schemas.A.properties.a: the default 'say \"hi\"' has a quote or a backslash",
+        ),
+        (parameter("X-Id, in: header", "type: string, format: uuid"), "a header with `format: uuid` cannot be sent"),
+        (parameter("X-Id, in: header", "type: [string, integer]"), "a header of type integer or string cannot be sent"),
+        (parameter("x, in: cookie", "type: integer"), "paths./a.get.parameters[0]: a cookie of type integer"),
+        (ONE.replace("/a:", "'/{größe}':"), "paths./{größe}: the generator does not find the parameter 'größe'"),
+        # The generator crashes.
+        (
+            ONE + "components: {schemas: {Alias: {$ref: '#/components/schemas/'}}}",
+            "The generator cannot read bad.yaml: components.schemas.Alias: UnboundLocalError: ",
+        ),
+        (
             HEAD + f"paths: {{/a: {{get: {{operationId: a, {FINE}}}, put: {{operationId: a, {FINE}}}}}}}",
             "GET /a and PUT /a both become api/default/a.py",
         ),
@@ -267,10 +336,37 @@ def test_a_bad_document_changes_nothing(text, message, out, tmp_path, capsys):
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
+    assert "object at 0x" not in error
     assert "bad.yaml" in error or "operationId" in error
     assert str(tmp_path) not in error
     assert contents(out) == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["kyc_openapi", "spec"]
+
+
+def test_a_long_chain_of_references_is_followed(tmp_path):
+    """400 schemas, each of which refers to the next: more than Python's stack holds of the generator's frames."""
+    chain = {f"A{number}": {"properties": {"next": ref(f"A{number + 1}")}} for number in reversed(range(400))}
+    spec = json.loads(json.dumps(generate.read_spec(SPEC)))
+    spec["components"]["schemas"] |= {"A400": {"type": "object"}} | chain
+    runner.call_generator(spec, tmp_path / "raw", "chain.json")
+    assert len(list(tmp_path.glob("raw/models/a[0-9]*.py"))) == 401
+
+
+@pytest.mark.parametrize("link", [lambda part: part, lambda part: {"allOf": [part]}, lambda part: {"items": part}])
+def test_a_secret_is_found_at_the_end_of_a_long_chain(link):
+    """Of references, bases or lists."""
+    chain = {f"A{number}": link(ref(f"A{number + 1}")) for number in range(600)}
+    end = {"A600": {"type": "string", "format": "password"}}
+    model = {"Model": {"properties": {"a": ref("A0"), "b": {"type": "string"}}}}
+    spec = {"paths": {}, "components": {"schemas": chain | end | model}}
+    assert generate.secrets_by_shape(spec)[frozenset({"a", "b"})] == {"a"}
+
+
+@pytest.mark.parametrize("loop", [ref("A"), {"allOf": [ref("A")]}, {"anyOf": [ref("A")]}, {"items": ref("A")}])
+def test_schemas_that_refer_to_themselves_end(loop):
+    """A schema that holds itself is looked at once."""
+    spec = {"paths": {}, "components": {"schemas": {"A": loop | {"properties": {"a": {"format": "password"}}}}}}
+    assert generate.secrets_by_shape(spec) == {frozenset({"a"}): {"a"}}
 
 
 def test_a_document_that_is_not_there(out, tmp_path, capsys):
@@ -395,6 +491,103 @@ def test_code_that_python_can_not_read(tmp_path):
         checks.compile_package(tmp_path, "a.yaml", {"paths": {}})
 
 
+def spoil(package, tmp_path, name, old, new):
+    """Copy a package and change a text in one of its files."""
+    package = shutil.copytree(package, tmp_path / "raw")
+    text = (package / name).read_text("utf-8")
+    assert old in text
+    (package / name).write_text(text.replace(old, new), "utf-8")
+    return package
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "message"),
+    [
+        (
+            "api/documents/download_document.py",
+            "document_id=quote(",
+            "document_id=escape(",
+            r"expected 6 times .*, found 5\.",
+        ),
+        ("api/webhooks/get_event.py", "Response, UNSET", "UNSET, Response", r"get_event\.py: expected 1 times `from"),
+        (
+            "api/documents/upload_document.py",
+            "boundary=+++",
+            "boundary=---",
+            r"expected 1 times .*boundary.*, found 0\.",
+        ),
+        (
+            "api/health/get_health.py",
+            "AuthenticatedClient | Client,",
+            "Client,",
+            r"11 operations, 2 of them public; the generator wrote 11, 1",
+        ),
+    ],
+)
+def test_an_operation_that_can_not_be_edited(name, old, new, message, raw_large, tmp_path):
+    """Parameters, boundaries and public operations are counted: one that looks otherwise is an error."""
+    spec = generate.read_spec(GROWN_SPEC)
+    public = generate.write_out_security(spec)
+    package = spoil(raw_large, tmp_path, name, old, new)
+    with pytest.raises(generate.GenerationError, match=message) as caught:
+        edits.edit_operations(package, spec, public)
+    assert "The generator's output changed shape: adapt tools/_edits.py" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("from .address import Address", "from .address import Address as Address"),
+        ("from .address import Address", "from ..models.address import Address"),
+        ("from .address import Address", "from .address import Address, Other"),
+        ("from .address import Address", "import sys"),
+        ("from .address import Address\n", ""),
+        ('    "Address",\n', ""),
+        ("__all__ = (", "__all__ = list("),
+        ("__all__ = (", "names = ("),
+        ('"""Contains all the data models used in inputs/outputs"""', "import sys"),
+    ],
+)
+def test_models_that_can_not_be_loaded_lazily(old, new, raw_large, tmp_path):
+    """Whatever else `models/__init__.py` may come to hold is an error, and not lost."""
+    init = raw_large / "models" / "__init__.py"
+    old = '""" Contains all the data models used in inputs/outputs """' if old.startswith('"""') else old
+    assert old in init.read_text("utf-8")
+    package = spoil(raw_large, tmp_path, "models/__init__.py", old, new)
+    with pytest.raises(generate.GenerationError, match=r"expected one import for each model.*adapt tools/_models\.py"):
+        models.load_lazily(package, "grown.yaml")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("from ..models.document import Document #", "from ..models.document import Document as Document #"),
+        ("  from ..models.document import Document\n", "  from ..models import Document\n"),
+        ("if TYPE_CHECKING:", "if not TYPE_CHECKING:"),
+        ("        from ..models.address import Address #", "        import json #"),
+    ],
+)
+def test_references_that_can_not_be_loaded_at_once(old, new, raw_large, tmp_path):
+    """A model that imports another one in some other way is an error, since a fork might cut that in two."""
+    package = spoil(raw_large, tmp_path, "models/applicant.py", old, new)
+    with pytest.raises(generate.GenerationError, match=r"models/applicant\.py: expected the functions to import"):
+        models.load_references(package)
+
+
+def test_wrong_types_are_listed_by_place(tmp_path):
+    """What the type checker finds is cut to a few lines for each file, under what the file was made from."""
+    write(tmp_path / "pkg" / "__init__.py", "")
+    write(tmp_path / "pkg" / "models" / "a.py", "x: int = ''\n" * 9)
+    spec = {"paths": {}, "components": {"schemas": {"A": {"type": "object"}}}}
+    with pytest.raises(generate.GenerationError) as caught:
+        checks.check_types(tmp_path / "pkg", "a.yaml", spec)
+    lines = str(caught.value).splitlines()
+    assert lines[2] == "  components.schemas.A (models/a.py)"
+    assert lines[3].startswith("    line 1: Incompatible types in assignment")
+    assert lines[-1].endswith(" more")
+    assert len(lines) == 3 + checks.EXCERPT + 1
+
+
 # The generated files.
 
 
@@ -489,7 +682,52 @@ def test_what_is_no_secret_stays_visible(grown):
     assert "one='this'" in repr(found.Twin(one="this"))
 
 
+# Models.
+
+
+def test_models_are_there_to_be_asked_for():
+    """`dir()`, `__all__`, an import and an attribute all know each model; what is not there is an error as usual."""
+    module = importlib.import_module("kyc_openapi.models")
+    assert set(module.__all__) <= set(dir(module))
+    assert module.LoginForm is LoginForm
+    assert importlib.import_module("kyc_openapi.models.login_form").LoginForm is LoginForm
+    with pytest.raises(AttributeError, match=r"module 'kyc_openapi\.models' has no attribute 'LoginFor'"):
+        module.LoginFor  # noqa: B018  # The attribute is what is tested.
+
+
+AGAIN = [
+    copy.copy,
+    copy.deepcopy,
+    *(lambda it, protocol=protocol: pickle.loads(pickle.dumps(it, protocol)) for protocol in range(6)),  # noqa: S301
+]
+
+
+@pytest.mark.parametrize("again", AGAIN)
+def test_unset_is_one_object(again):
+    """`UNSET` is compared by identity, so it is the same object after pickle and copy, also within a model."""
+    assert again(UNSET) is UNSET
+    form = again(LoginForm("user@example.com", SECRET))
+    assert form.grant_type is UNSET
+    assert form.to_dict() == {"username": "user@example.com", "password": SECRET}
+
+
 # How requests are sent.
+
+
+@pytest.mark.parametrize("value", ["", ".", ".."])
+def test_a_path_parameter_stays_in_its_segment(value):
+    """D12: what would lead to another path is refused, with the parameter's name."""
+    with pytest.raises(ValueError, match=rf"applicant_id='{value}' cannot be sent"):
+        path_segment("applicant_id", value)
+
+
+@pytest.mark.parametrize("value", ["a/b", "../x", "a?x", "a#b", "%2e%2e", "...", "ü", 7, "-"])
+def test_any_other_path_parameter_is_one_segment(value):
+    """D12: everything else is quoted so that decoding the segment gives it back."""
+    segment = path_segment("applicant_id", value)
+    assert not set(segment) & set("/?#")
+    assert segment.isascii()
+    assert unquote(segment) == str(value)
 
 
 def test_public_operations_are_sent_without_auth(grown):

@@ -214,6 +214,5 @@ def replace_each(files: list[Path], old: re.Pattern[str], new: str, expected: in
             path.write_text(text, "utf-8")
             changed.append(path)
     if found != expected:
-        what = old.pattern.replace("\\", "").partition("(?=")[0].strip()
-        raise ShapeError(f"{OPERATIONS}: expected {expected} times `{what}`, found {found}.", why, "_edits")
+        raise ShapeError(f"{OPERATIONS}: expected {expected} times /{old.pattern}/, found {found}.", why, "_edits")
     return changed

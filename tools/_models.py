@@ -106,7 +106,7 @@ __all__ = {names!r}
 '''
 
 
-def load_lazily(package: Path) -> None:
+def load_lazily(package: Path, name: str) -> None:
     """Have `models/__init__.py` load each model on demand; what loads them all becomes `_all.py`, for type checkers."""
     path = package / "models" / "__init__.py"
     docstring, *imports = ast.parse(path.read_text("utf-8")).body
@@ -119,15 +119,19 @@ def load_lazily(package: Path) -> None:
         if isinstance(node, ast.ImportFrom) and node.level == 1 and len(node.names) == 1 and not node.names[0].asname
     }
     listed = re.fullmatch(r"__all__ = (\(.*\))", ast.unparse(names))
-    if listed is None or sorted(ast.literal_eval(listed[1])) != sorted(models) or len(models) != len(imports):
+    if (
+        not isinstance(docstring, ast.Expr)
+        or listed is None
+        or sorted(ast.literal_eval(listed[1])) != sorted(models)
+        or len(models) != len(imports)
+    ):
         found = "models/__init__.py: expected one import for each model, and an __all__ that lists them."
         raise ShapeError(found, LAZY, "_models")
     by_module: dict[str, str] = {}
     for model, module in sorted(models.items()):
         if (other := by_module.setdefault(module, model)) != model:
             raise GenerationError(
-                f"{other} and {model} both become models/{module}.py: give one of these schemas another name in the "
-                "spec."
+                f"{name}: {other} and {model} both become models/{module}.py: give one of these schemas another name."
             )
     # Python puts a module that it loads into its package under the module's name, where it would hide such a model.
     eager = [model for model, module in sorted(models.items()) if model == module]

@@ -1,7 +1,6 @@
 """What a document may legally say and the generator gets wrong without a word: refused, each with a way out."""
 
 import re
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -57,38 +56,42 @@ def complaints(spec: dict[str, Any], node: dict[str, Any]) -> Iterator[str]:
 
 def collapsing(values: list[Any], names: list[str]) -> Iterator[str]:
     """Say which values of an enum would become one member."""
-    texts = [value for value in values if isinstance(value, str)]
-    twice = [value for value, count in Counter(texts).items() if count > 1]
-    if twice:
-        yield f"the value {twice[0]!r} is there twice."
-    elif len(texts) == len(values) - values.count(None):
-        by_name: dict[str, str] = {}
-        for value, name in zip(texts, member_names(texts, names), strict=True):
-            if (other := by_name.setdefault(name, value)) != value:
+    values = [value for value in values if value is not None]
+    if not all(isinstance(name, str) for name in names):
+        yield "x-enum-varnames are texts, one for each value."
+    elif len({type(value) for value in values}) == 1 and isinstance(values[0], str | int):
+        by_name: dict[str, str | int] = {}
+        for value, name in zip(values, member_names(values, names), strict=True):
+            if name not in by_name:
+                by_name[name] = value
+            elif by_name[name] == value:
+                yield f"the value {value!r} is there twice."
+            else:
                 yield (
-                    f"the values {other!r} and {value!r} both become the member {name}. "
+                    f"the values {by_name[name]!r} and {value!r} both become the member {name}. "
                     "Give the members names of their own, one for each value, as `x-enum-varnames`."
                 )
 
 
-def member_names(values: list[str], names: list[str]) -> Iterator[str]:
+def member_names(values: list[Any], names: list[str]) -> Iterator[str]:
     """Ask the generator what it calls each value, one at a time, since it forgets those that collapse."""
     given = names if len(names) == len(values) else []
     for index, value in enumerate(values):
         # What it makes of a value that does not begin with a letter depends on the place in the list.
-        before = [str(number) for number in range(index)]
+        before = [f"before_{number}" for number in range(index)]
         yield list(EnumProperty.values_from_list([*before, value], CLASS, [*before, given[index]] if given else []))[-1]
 
 
 def unsendable(where: str, parts: list[dict[str, Any]]) -> Iterator[str]:
     """Say whether a header or cookie would be handed to httpx as something that it does not send."""
-    kinds = {kind for part in parts for kind in flat(part.get("type"))}
+    kinds = {kind for part in parts for kind in types(part)}
     if any(part.get("format") == "uuid" for part in parts):
         yield f"a {where} with `format: uuid` cannot be sent. Leave the format out: the parameter is then a str."
     elif (where == "cookie" or len(kinds) > 1) and kinds - {"string"}:
         yield f"a {where} of type {' or '.join(sorted(kinds))} cannot be sent. Make it a string."
 
 
-def flat(kind: Any) -> list[str]:
-    """Give a schema's type as a list of types."""
-    return [str(item) for item in (kind if isinstance(kind, list) else [kind]) if item is not None]
+def types(part: dict[str, Any]) -> list[str]:
+    """Give the types that a schema names, as a list whether it is one or more."""
+    named = part.get("type")
+    return [str(name) for name in (named if isinstance(named, list) else [named]) if name is not None]

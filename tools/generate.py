@@ -43,7 +43,7 @@ def build(spec_path: Path, package: Path) -> dict[str, Any]:
     edit_operations(package, spec, public)
     mask_models(package, shapes)
     load_references(package)
-    load_lazily(package)
+    load_lazily(package, name)
     for path in package.rglob("*.py"):
         path.write_text(HEADER.format(name) + path.read_text("utf-8"), "utf-8")
     (package / "py.typed").touch()
@@ -69,8 +69,8 @@ def main(arguments: list[str] | None = None) -> int:
                 compare(out, package, spec.name)
             else:
                 check_secrets(package, spec.name)
-                check_imports(package, spec.name)
                 check_types(package, spec.name, document)
+                check_imports(package, spec.name)
                 swap(package, out)
     except GenerationError as error:
         print(error, file=sys.stderr)

@@ -259,7 +259,7 @@ def test_name_service_that_does_not_answer(check: Check, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     try:
-        report = check(NOWHERE, "--timeout", "0.05")
+        report = check(NOWHERE, "--timeout", "0.5")
     finally:
         goes_on.set()
     assert (report.status, report.picture) == (4, "✓✓✗-----")

@@ -5,7 +5,6 @@ Every scene says what is about to happen, shows the server's own log (`server`) 
 """
 
 import asyncio
-import logging
 import os
 import subprocess
 import sys
@@ -138,8 +137,6 @@ def main() -> int:
     Returns:
         0 if everything that was promised held, else 1.
     """
-    # The scenes show what happens; without a handler, Python would print the log's warnings beside it.
-    logging.getLogger("kyc_client").addHandler(logging.NullHandler())
     # A service's environment: the sandbox's, without what this shell may have of a real one, and without a proxy.
     for name in ("API_LOGIN_FILE", "API_PASSWORD_FILE"):
         os.environ.pop(name, None)

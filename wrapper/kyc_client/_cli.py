@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
 from functools import partial
@@ -105,8 +104,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit: 0 after `--help` and `--version`, 2 after a usage error; what there is to say is printed.
     """
     _open_what_is_closed()
-    # What the commands have to say, they say themselves; without a handler, Python would print warnings to stderr.
-    logging.getLogger("kyc_client").addHandler(logging.NullHandler())
     try:
         try:
             options = _parser().parse_args(argv)

@@ -35,6 +35,8 @@ class Exchange:
     def __init__(self, server: FaultServer, connection: socket.socket, head: bytes, body: bytes) -> None:
         self.server = server
         self.connection = connection
+        # What tells the client's connections apart, also when they have been closed.
+        self.client_port: int = connection.getpeername()[1]
         request_line, *lines = head.decode("latin-1").split("\r\n")
         self.method, self.target, _ = request_line.split(" ", 2)
         self.path = self.target.partition("?")[0]

@@ -146,6 +146,17 @@ def test_clock_that_is_wrong_costs_one_login(
         assert len(server.hits) == 10
 
 
+def test_lifetime_is_told_by_the_clock_of_the_server(
+    server: FaultServer, auth: LoginAuth, time: Time, colour: Colour
+) -> None:
+    """F3: on a clock that is 45 minutes ahead, a token of an hour is still good half an hour later."""
+    time.wall += 0.75 * HOUR
+    (token,) = call(colour, server, auth)
+    time.advance(HOUR / 2)
+    assert call(colour, server, auth) == [token]
+    assert server.login_count == 1
+
+
 def test_token_that_is_believed_too_long(credentials: kyc_client.Credentials, time: Time, colour: Colour) -> None:
     """F4: a clock a day behind, no Date: the server refuses the token while we believe it. One login, then 200."""
     time.wall -= DAY

@@ -133,17 +133,12 @@ class TestFork:
             http = client.get_httpx_client()
             return [http.get(f"/{who}/{number}").json()["path"] for number in range(50)]
 
-        answers: dict[str, list[str]] = {}
-        parent = threading.Thread(target=lambda: answers.update(parent=ask("parent")))
-
-        def child() -> list[str]:
-            return ask("child")
-
-        parent.start()
-        answers["child"] = _in_child(child)
-        parent.join(20)
-        for who in ("parent", "child"):
-            assert answers[who] == [f"/{who}/{number}" for number in range(50)]
+        collect = _fork(lambda: ask("child"))
+        answers = {"parent": ask("parent"), "child": collect()}
+        for who, given in answers.items():
+            assert given == [f"/{who}/{number}" for number in range(50)]
+        ports = {who: {hit.client_port for hit in server.hits if hit.path.startswith(f"/{who}/")} for who in answers}
+        assert ports["parent"].isdisjoint(ports["child"])
         client.get_httpx_client().close()
         assert server.login_count == 1
 
@@ -274,6 +269,8 @@ def test_module_level_client_works_in_every_kind_of_process(server: FaultServer,
     assert parent not in workers
     assert [path for _, path in answers] == [f"/{number}" for number in range(1, 21)]
     assert server.login_count == 1 + (0 if method == "fork" else len(workers))
+    # The parent's connection, and one of each worker's own.
+    assert len({hit.client_port for hit in server.hits}) == 1 + len(workers)
 
 
 @pytest.fixture
@@ -281,10 +278,10 @@ def gunicorn(server: FaultServer) -> Iterator[str]:
     """The address of gunicorn, which has preloaded `preloaded.py` and forked two workers."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         command = [sys.executable, "-m", "gunicorn", "--preload", "--workers=2", "--timeout=90", "--no-control-socket"]
-        command += [f"--bind=fd://{listener.fileno()}", "preloaded:app"]
+        command += [f"--bind=fd://{listener.fileno()}", f"--pythonpath={Path(__file__).parent}", "preloaded:app"]
         with subprocess.Popen(  # noqa: S603 - our own interpreter
             command,
-            env={**os.environ, **variables(server), "PYTHONPATH": str(Path(__file__).parent)},
+            env={**os.environ, **variables(server)},
             pass_fds=[listener.fileno()],
             stderr=subprocess.DEVNULL,
         ) as process:
@@ -323,6 +320,8 @@ def test_workers_that_gunicorn_forks_after_the_first_call(server: FaultServer, g
     for who, given in answers.items():
         assert [path for _, path in given] == [f"/{who}/{number}" for number in range(20)]
     assert len({pid for given in answers.values() for pid, _ in given}) == 2
+    # That of before the fork, and one of each worker's own.
+    assert len({hit.client_port for hit in server.hits}) == 3
     assert server.login_count == 1
 
 

@@ -317,6 +317,11 @@ def parameter(name, schema):
         (parameter("X-Id, in: header", "type: [string, integer]"), "a header of type integer or string cannot be sent"),
         (parameter("x, in: cookie", "type: integer"), "paths./a.get.parameters[0]: a cookie of type integer"),
         (ONE.replace("/a:", "'/{größe}':"), "paths./{größe}: the generator does not find the parameter 'größe'"),
+        (
+            ONE + "components: {schemas: {K: {properties: {kind: {type: string}}}, "
+            "E: {oneOf: [{$ref: '#/components/schemas/K'}], discriminator: {propertyName: kind}}}}",
+            "schemas.E: the generator does not look at the discriminator",
+        ),
         # The generator crashes.
         (
             ONE + "components: {schemas: {Alias: {$ref: '#/components/schemas/'}}}",

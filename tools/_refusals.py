@@ -7,7 +7,7 @@ from typing import Any
 from openapi_python_client.parser.properties import Class, EnumProperty
 from openapi_python_client.strings import ClassName, PythonIdentifier
 
-from _spec import GenerationError, nodes, operations, variants
+from _spec import GenerationError, nodes, operations, properties, resolve, variants
 
 # Local variables of the generated functions that a property of this name would replace, unseen by a type checker.
 LOCAL_NAMES = frozenset({"d"})
@@ -50,8 +50,22 @@ def complaints(spec: dict[str, Any], node: dict[str, Any]) -> Iterator[str]:
                     f"a property called {name!r} breaks the generated from_dict. Leave it out: it is then found among "
                     "the additional properties."
                 )
+    if isinstance(discriminator := node.get("discriminator"), dict):
+        yield from indistinct(spec, node, str(discriminator.get("propertyName")))
     if node.get("in") in {"header", "cookie"} and "schema" in node:
         yield from unsendable(node["in"], [part for part in variants(spec, node["schema"]) if "$ref" not in part])
+
+
+def indistinct(spec: dict[str, Any], node: dict[str, Any], name: str) -> Iterator[str]:
+    """Say which kind the generated code would not know by its discriminator, and so might take for another one."""
+    for kind in [*(node.get("oneOf") or []), *(node.get("anyOf") or [])]:
+        reference = kind.get("$ref")
+        member = dict(properties(spec, resolve(spec, reference) if reference else kind)).get(name)
+        if not any("const" in part or "enum" in part for part in variants(spec, member)):
+            yield (
+                f"the generator does not look at the discriminator, but tries one kind after the other. Give {name!r} "
+                f"of {reference or 'each'} a `const`, so that it fits no other kind."
+            )
 
 
 def collapsing(values: list[Any], names: list[str]) -> Iterator[str]:

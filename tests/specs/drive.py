@@ -18,6 +18,8 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, Any, Self
 
+import pytest
+
 import kyc_client
 from fault_server import FaultServer
 
@@ -82,7 +84,7 @@ def run(module: Any) -> Iterator[tuple[str, str]]:
             try:
                 with Drive(colour) as drive:
                     scenario(drive)
-            except Exception:  # noqa: BLE001 - it is the result
+            except (Exception, pytest.fail.Exception):  # noqa: BLE001 - it is the result
                 yield f"{name}-{colour}", traceback.format_exc()
             else:
                 yield f"{name}-{colour}", ""

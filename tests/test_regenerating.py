@@ -14,7 +14,9 @@ import openapi_spec_validator
 import pytest
 from ruamel.yaml import YAML
 
+import _surface
 import generate
+from _changes import Change, Impact
 from fault_server import FaultServer, answer
 
 if TYPE_CHECKING:
@@ -70,6 +72,15 @@ def test_added_operation_works_as_shown(grown: Path, server: FaultServer, creden
     assert "fake-document-number" not in result.stdout
     assert server.login_count == 1
     assert [hit.target for hit in server.hits] == ["/api/v1/applicants/an-id"]
+
+
+def test_added_operation_and_model_break_nobody(grown: Path) -> None:
+    """What `make api-diff` says of them: one row each, and both are additions."""
+    before = _surface.load(ROOT / "generated", ROOT / "wrapper")
+    assert _surface.changes(before, _surface.load(grown, ROOT / "wrapper")) == {
+        Change(Impact.ADDS, "kyc_openapi.api.applicants", "new module"),
+        Change(Impact.ADDS, "kyc_openapi.models.Applicant", "new class"),
+    }
 
 
 def test_targets_are_there() -> None:

@@ -558,6 +558,15 @@ def test_timeout_holds_for_each_read_of_a_login(
         auth.get_token()
 
 
+def test_proxy_that_can_not_be_one_is_refused(credentials: kyc_client.Credentials) -> None:
+    """With an example of a good one, and beside whatever else is wrong."""
+    with pytest.raises(kyc_client.ConfigurationError) as caught:
+        LoginAuth(credentials=credentials, proxy="gopher://proxy.example.com")
+    first, second = str(caught.value).split("\n")
+    assert first.startswith("API_BASE_URL is not set")
+    assert second == "The proxy= cannot be used. A good one looks like http://proxy.example.com:3128."
+
+
 def test_password_is_not_sent_in_clear_unless_asked_for(credentials: kyc_client.Credentials) -> None:
     """http:// to another machine is refused by default, and accepted by those who say so."""
     with pytest.raises(kyc_client.ConfigurationError, match="would send the password in the clear"):

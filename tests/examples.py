@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import ModuleType
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -26,10 +27,10 @@ def loaded(name: str) -> ModuleType:
     return module
 
 
-def run(name: str, *options: str, **environ: str) -> subprocess.CompletedProcess[str]:
+def run(name: str, *options: str, arguments: Sequence[str] = (), **environ: str) -> subprocess.CompletedProcess[str]:
     """Run an example as a reader does, but with warnings as errors; `options` are the interpreter's."""
     return subprocess.run(  # noqa: S603 - this interpreter, on a file of the project
-        [sys.executable, "-W", "error", *options, EXAMPLES / f"{name}.py"],
+        [sys.executable, "-W", "error", *options, EXAMPLES / f"{name}.py", *arguments],
         env={**os.environ, **environ},
         capture_output=True,
         text=True,

@@ -1,0 +1,44 @@
+"""What the files for contributors say is so."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parent.parent
+WORKFLOW: dict[str, Any] = YAML(typ="safe").load(ROOT / ".github" / "workflows" / "check.yml")
+TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_make_targets_exist(page: Path) -> None:
+    """Each `make …` in the text can be typed."""
+    named = re.findall(r"`make ([a-z-]+)", page.read_text("utf-8"))
+    assert set(named) <= TARGETS
+
+
+def test_contributing_is_ten_lines_with_files_that_exist() -> None:
+    """It is short enough to be read, and what it names is there."""
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    assert re.findall(r"^(\d+)\. .{,118}$", text, re.MULTILINE) == [str(number) for number in range(1, 11)]
+    for name in re.findall(r"[\w/]+\.(?:py|md|yaml)", text):
+        assert (ROOT / name).exists(), name
+
+
+def test_workflow_checks_every_supported_python() -> None:
+    """It runs `make check` on the versions that the package says it supports, and nothing that is not pinned."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    supported = re.findall(r"Python :: (3\.\d+)", "\n".join(project["classifiers"]))
+    job = WORKFLOW["jobs"]["check"]
+    assert job["strategy"]["matrix"]["python"] == supported
+    assert job["steps"][-1] == {"run": "make check"}
+    used = [step["uses"] for step in job["steps"] if "uses" in step]
+    assert len(used) == 3
+    for action in used:
+        assert re.fullmatch(r"actions/[a-z-]+@v\d+\.\d+\.\d+", action)

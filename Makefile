@@ -77,7 +77,7 @@ format: $(VENV)/.dev ## format the hand-written code
 types: $(VENV)/.dev ## check types with mypy and pyright, strictly
 	$(BIN)/mypy
 	$(BIN)/mypy tools/*.py
-	$(BIN)/mypy tests/typing
+	$(BIN)/mypy tests/typing examples/*.py
 	$(BIN)/pyright
 
 bench: $(VENV)/.dev ## measure what imports and a turn of the auth flow cost, as ratios

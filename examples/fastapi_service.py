@@ -6,6 +6,7 @@ Run `kyc-client sandbox` in another shell, paste what it prints into this one, a
     curl http://127.0.0.1:8080/resource
 """
 
+import logging
 import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,6 +21,8 @@ from kyc_openapi import AuthenticatedClient
 from kyc_openapi.api.resource import get_resource
 from kyc_openapi.errors import UnexpectedStatus
 from kyc_openapi.models import Resource
+
+log = logging.getLogger("uvicorn.error")
 
 
 class State(TypedDict):
@@ -60,8 +63,9 @@ async def try_again(_request: Request, error: kyc_client.LoginUnavailableError) 
 
 
 @app.exception_handler(kyc_client.LoginError)
-async def no_login(_request: Request, _error: kyc_client.LoginError) -> JSONResponse:
-    """Our caller cannot mend this. The log of `kyc_client` has a line that tells us what to do."""
+async def no_login(_request: Request, error: kyc_client.LoginError) -> JSONResponse:
+    """Our caller cannot mend this, so it is us who are told what to do."""
+    log.error("%s", error)
     return problem("The KYC API does not let us in.")
 
 

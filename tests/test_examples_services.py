@@ -43,8 +43,8 @@ def login(server: FaultServer, credentials: kyc_client.Credentials) -> dict[str,
 
 
 @contextlib.contextmanager
-def service(**environ: str) -> Iterator[httpx.Client]:
-    """The FastAPI service in a process of its own, and a client of it."""
+def service(logs: str = "", **environ: str) -> Iterator[httpx.Client]:
+    """The FastAPI service in a process of its own, which logs this at some time, and a client of it."""
     process = subprocess.Popen(  # noqa: S603 - this interpreter, on a file of the project
         SERVICE, env={**os.environ, **environ}, stderr=subprocess.PIPE, text=True
     )
@@ -62,6 +62,7 @@ def service(**environ: str) -> Iterator[httpx.Client]:
             last_words = process.stderr.read()
             watchdog.cancel()
     assert "Application shutdown complete." in last_words
+    assert logs in last_words
 
 
 def test_fastapi_service(sandbox: Sandbox) -> None:
@@ -84,7 +85,7 @@ def test_fastapi_service_without_a_login(server: FaultServer, login: dict[str, s
         assert response.status_code == HTTPStatus.SERVICE_UNAVAILABLE
         assert 1 <= int(response.headers["Retry-After"]) <= 100
     server.on_login(answer(400, {"detail": "LOGIN_BAD_CREDENTIALS"}))
-    with service(**login) as client:
+    with service("Check API_LOGIN and API_PASSWORD", **login) as client:
         response = client.get("/resource")
         assert (response.status_code, response.json()["detail"]) == (502, "The KYC API does not let us in.")
 

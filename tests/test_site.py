@@ -24,7 +24,7 @@ PAGES = ROOT / "docs"
 SHOWN = """
 new Promise((done) => {
   const look = () => (document.body.innerText.length > 300 ? done(true) : setTimeout(look, 20));
-  setTimeout(() => done(false), 60000);
+  setTimeout(() => done(false), 30000);
   look();
 })
 """
@@ -32,7 +32,7 @@ new Promise((done) => {
 SEARCH = """
 new Promise((done, fail) => {
   document.querySelector(".md-search__button").click();
-  const late = setTimeout(() => fail(new Error("nothing was found")), 60000);
+  const late = setTimeout(() => fail(new Error("nothing was found")), 30000);
   const look = () => {
     const roots = [...document.body.children].map((child) => child.shadowRoot);
     const root = roots.find((root) => root?.querySelector("input"));

@@ -12,7 +12,7 @@ from _spec import GenerationError
 
 ROOT = Path(__file__).parents[1]
 # What it says about the standard library and httpx; the package itself is new every time.
-CACHE = ROOT / ".mypy_cache" / "generate"
+CACHE = ROOT / ".mypy_cache" / "generated"
 WRAPPER = ROOT / "wrapper" / "kyc_client"
 # The package that the hand-written layer is written for, and the attributes that it trusts not to be in any `repr`.
 PACKAGE = "kyc_openapi"
@@ -77,7 +77,9 @@ def check_imports(package: Path, name: str) -> None:
 
 def check_types(package: Path, name: str, spec: dict[str, Any]) -> None:
     """Refuse code that only a strict type checker knows to be wrong, and what the hand-written layer cannot use."""
-    options = ["--strict", "--config-file=", f"--cache-dir={CACHE}", "--no-error-summary", "--hide-error-codes"]
+    # In files, since two runs at once would find a database locked.
+    options = ["--strict", "--config-file=", f"--cache-dir={CACHE}", "--no-sqlite-cache"]
+    options += ["--no-error-summary", "--hide-error-codes"]
     targets = ["-p", package.name]
     if package.name == PACKAGE:
         # Each by its name: of an installed module that is only imported, mypy reports nothing.

@@ -427,10 +427,12 @@ def test_base_before_the_packages(repository: Repository, capsys: pytest.Capture
 
 
 def test_no_repository(repository: Repository, capsys: pytest.CaptureFixture[str]) -> None:
-    """An unpacked sdist has no past."""
+    """An unpacked archive has no past: who asks for it learns that, and `make check` goes on."""
     shutil.rmtree(repository.root / ".git")
     assert api_diff.main([], root=repository.root) == 2
     assert "is no git repository" in capsys.readouterr().err
+    assert api_diff.main(["--since-release"], root=repository.root) == 0
+    assert "no release is tagged here" in capsys.readouterr().out
 
 
 def test_no_git(repository: Repository, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -73,7 +73,6 @@ def text_of(root: Path, *arguments: str) -> str | None:
 
 def last_release(root: Path) -> Base | None:
     """The last tag before or at HEAD that is a version, such as v0.1.0; None if there is none (in this clone)."""
-    _require_repository(root)
     tag = text_of(root, "describe", "--tags", "--abbrev=0", "--match=v[0-9]*", "--match=[0-9]*")
     return None if tag is None else Base(root, tag, "the last release")
 

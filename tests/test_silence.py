@@ -506,6 +506,15 @@ def test_objects(server: FaultServer, colour: Colour) -> None:
             assert {name: found_in(shown)} == {name: []}
 
 
+def test_detailed_answer(server: FaultServer) -> None:
+    """H1: the detailed answer of an operation shows neither its body as it came nor its headers, a cookie say."""
+    server.on_resource(answer(200, {}, {"Set-Cookie": f"session={MARK}"}))
+    with connect(server.base_url, credentials=PAIR) as client:
+        detailed = get_resource.sync_detailed(client=client)
+    assert MARK in str(detailed.headers)
+    assert found_in(repr(detailed)) == []
+
+
 def test_refused_credentials_are_remembered_masked(server: FaultServer, colour: Colour) -> None:
     """H1: what is remembered of a refusal is keyed by the credentials, which stay masked as a key too."""
     server.on_login(refusal("LOGIN_BAD_CREDENTIALS"))

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 import docs
+import kyc_client
 from _node import NoToolError
 from _site import problems
 from browser import CHROMIUM, Browser
-from kyc_client import errors
+from kyc_client import errors, events, sandbox, testing
 
 if TYPE_CHECKING:
     import subprocess
@@ -87,6 +88,16 @@ def test_each_error_has_a_heading_that_its_docstring_names() -> None:
     for name in errors.__all__:
         assert name in headings
         assert f"[docs/errors.md](errors.md#{name.lower()})" in (getattr(errors, name).__doc__ or "")
+
+
+def test_reference_has_every_public_name() -> None:
+    """Whatever can be imported is described, where it is defined or under the name by which it is imported."""
+    text = "".join((PAGES / f"{page}.md").read_text("utf-8") for page in ("reference", "events"))
+    described = set(re.findall(r"^::: kyc_client\.(\S+)$", text, re.MULTILINE))
+    for module in (errors, events, sandbox, testing):
+        short = module.__name__.removeprefix("kyc_client.")
+        assert {f"{short}.{name}" for name in module.__all__} <= described
+    assert set(kyc_client.__all__) - {"errors", *errors.__all__} <= described
 
 
 def test_the_site_without_node(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -81,6 +81,7 @@ def test_python_blocks_run(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, pa
         monkeypatch.setenv(name, value)
     # What a block sets for the process.
     monkeypatch.setattr(logging.getLogger("kyc_client"), "level", logging.NOTSET)
+    monkeypatch.setattr(logging.getLogger(), "level", logging.WARNING)
     monkeypatch.setattr(logging.getLogger(), "handlers", list(logging.getLogger().handlers))
     namespace: dict[str, Any] = {"__name__": "block"}
     for block in TO_CHECK:

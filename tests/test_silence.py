@@ -106,10 +106,13 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Notes]:
     """H7: with all loggers at DEBUG, and asyncio in its debug mode, no test here logs a canary."""
     monkeypatch.setenv("PYTHONASYNCIODEBUG", "1")
     notes, root = Notes(), logging.getLogger()
-    monkeypatch.setattr(root, "level", logging.DEBUG)
+    before = root.level
+    # Not by its attribute: loggers remember what they were enabled for until a level is set.
+    root.setLevel(logging.DEBUG)
     root.addHandler(notes)
     yield notes
     root.removeHandler(notes)
+    root.setLevel(before)
     assert found_in(notes.text) == []
 
 
@@ -640,7 +643,7 @@ def test_cassette(server: FaultServer, colour: Colour, tmp_path: Path, monkeypat
     path = tmp_path / "cassette.yaml"
     scrubber = Scrubber((PAIR.username, PAIR.password))
     # vcrpy's own log shows answers as they were before scrubbing, as documented.
-    monkeypatch.setattr(logging.getLogger("vcr"), "level", logging.WARNING)
+    monkeypatch.setattr(logging.getLogger("vcr"), "propagate", False)
     server.on_login(good, refusal("LOGIN_BAD_CREDENTIALS"))
     with vcr.use_cassette(
         path, before_record_request=scrubber.request, before_record_response=scrubber.response, record_mode="all"

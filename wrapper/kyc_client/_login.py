@@ -9,6 +9,7 @@ No exception leaves this module: one of httpx's would carry frames whose locals 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import socket
 from typing import TYPE_CHECKING, Any
@@ -126,7 +127,8 @@ class _LoginClient(httpx.Client):
         """
         self._interrupted = True
         if self._socket is not None:
-            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+            with contextlib.suppress(OSError):  # It has ended by itself meanwhile.
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     def _trace(self, event: str, info: Mapping[str, Any]) -> None:
         """Note the socket. httpcore calls this "trace" extension at each step; there is no other way to it so early."""

@@ -91,7 +91,7 @@ async def _cancel_when(scope: trio.CancelScope, condition: Callable[[], bool]) -
 
 @pytest.mark.parametrize("kind", ["asyncio", "trio"])
 def test_loop_that_is_gone_when_the_login_lands_disturbs_nobody(
-    server: FaultServer, auth: LoginAuth, kind: str
+    server: FaultServer, auth: LoginAuth, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A9: the first waiter's loop has ended meanwhile; a thread that waits for the same login gets its token."""
     gate = Gate()
@@ -113,12 +113,15 @@ def test_loop_that_is_gone_when_the_login_lands_disturbs_nobody(
 
     asyncio.run(on_asyncio()) if kind == "asyncio" else trio.run(on_trio)
     assert waiters(auth) == 1
+    flight: Any = auth._source._flight
     tokens = []
     thread = threading.Thread(target=lambda: tokens.append(auth.get_token()))
     thread.start()
     gate.opened.set()
     thread.join(10)
+    flight.login_thread.join(10)
     assert len(tokens) == 1
+    assert caplog.records == []  # What a callback of a future raises is logged, and goes no further.
     assert server.login_count == 1
 
 

@@ -177,13 +177,13 @@ class TokenSource:
         self,
         endpoint: LoginEndpoint,
         credentials: Callable[[], Credentials],
-        clock: Clock | None = None,
+        clock: Clock,
         deadline: float = DEADLINE,
         reporter: Reporter | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._credentials = credentials
-        self._clock = clock = clock or Clock()
+        self._clock = clock
         self._monotonic, self._wall = clock.monotonic, clock.wall
         self._deadline = deadline
         self._reporter = reporter or Reporter()

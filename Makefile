@@ -38,7 +38,7 @@ demo: $(VENV)/.demo ## watch the client log in, renew and fail against a real se
 test: $(VENV)/.dev ## run the tests; kyc_client must be covered to 100 %
 	$(BIN)/pytest --numprocesses auto --cov
 
-mutants: $(VENV)/.mutation ## break the modules that decide, and see whether the tests notice (some 25 minutes)
+mutants: $(VENV)/.mutation ## break the modules that decide, and see whether the tests notice (half an hour)
 	$(BIN)/python tools/mutants.py
 
 record: $(VENV)/.dev ## record the cassettes again from the sandbox

@@ -192,7 +192,7 @@ def report(results: dict[str, str], survivors: list[Mutant], explanations: list[
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; the exit status is 0 if every mutant is noticed or explained."""
-    parser = argparse.ArgumentParser(description="Mutation tests of the modules that decide: some 25 minutes for all.")
+    parser = argparse.ArgumentParser(description="Mutation tests of the modules that decide: half an hour for all.")
     parser.add_argument("modules", nargs="*", metavar="MODULE", help=f"of {', '.join(MODULES)}; all if none is named")
     parser.add_argument("--again", action="store_true", help="only last time's survivors, and what has changed")
     parser.add_argument("--processes", type=int, default=2, metavar="N", help="how many mutants at a time (2)")

@@ -601,6 +601,22 @@ def test_credentials_come_from_the_environment_at_each_login(
     assert sent == ["fake-password-1", "fake-password-2"]
 
 
+def test_credentials_callable_is_asked_at_each_login(server: FaultServer, credentials: kyc_client.Credentials) -> None:
+    """E5: a secret store is asked when a login needs it, and not before."""
+    asked: list[int] = []
+
+    def ask() -> kyc_client.Credentials:
+        asked.append(server.login_count)
+        return credentials
+
+    auth = LoginAuth(server.base_url, credentials=ask)
+    assert asked == []
+    auth.get_token()
+    auth.reset()
+    auth.get_token()
+    assert asked == [0, 1]
+
+
 def test_reset_forgets_the_token(server: FaultServer, auth: LoginAuth) -> None:
     """After reset() the next call logs in, even though the old token was good."""
     first = auth.get_token().value

@@ -580,7 +580,13 @@ def test_get_streams(of_the_server: FaultServer) -> None:
 def start(*arguments: str, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
     """Run the installed command while the block lasts."""
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-    with subprocess.Popen([COMMAND, *arguments], **options) as process:  # noqa: S603 - the command of this project
+    # Tests that run in the background of a shell ignore Ctrl-C, and what they start would too.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        started = subprocess.Popen([COMMAND, *arguments], **options)  # noqa: S603 - the command of this project
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with started as process:
         try:
             yield process
         finally:

@@ -227,7 +227,7 @@ def _redirect(answer: Answer, base_url: httpx.URL, secrets: Iterable[str]) -> st
         return None
     try:
         url = base_url.join(location)
-        where = f"{url.scheme}://{url.netloc.decode().rpartition('@')[2]}"
+        where = f"{url.scheme}://{url.netloc.decode()}"  # httpx leaves out the user and password.
     except (httpx.InvalidURL, ValueError):
         where = "somewhere"
     return f"it is a redirect to {_plain(where, secrets)}, and a login follows none"

@@ -30,11 +30,12 @@ from kyc_client import (
     LoginUnavailableError,
     LoginValidationError,
     UserNotVerifiedError,
+    _login,
     _tls,
 )
 from kyc_client._answer import Failure, Grant
 from kyc_client._base_url import parse_base_url
-from kyc_client._login import USER_AGENT, LoginEndpoint
+from kyc_client._login import MAX_ANSWER_BYTES, USER_AGENT, LoginEndpoint
 from kyc_client._loops import run_on_private_loop
 from kyc_client._token import Clock, is_bearer_value
 from test_secret import rendered
@@ -859,6 +860,34 @@ def test_drip(server, head, drop):
     (result,) = results
     assert isinstance(result, Failure)
     assert result.kind is LoginUnavailableError
+
+
+def test_closed_while_the_answer_is_given_up(server, monkeypatch):
+    """E8: an answer that is too long is tidied up after, and told as such, also if the deadline passes just then."""
+    closes = []
+
+    def close_first(response):
+        closes[0]()
+        return [b"x" * (MAX_ANSWER_BYTES + 1)]
+
+    server.on_login(answer(200, b"x" * 100_000))
+    monkeypatch.setattr(_login, "_raw_chunks", close_first)
+    result = failure(attempt(server.base_url, opened=closes.append), LoginResponseError, 200)
+    assert "longer than" in result.message
+
+
+def test_closed_while_it_connects(server, monkeypatch):
+    """E8: the connection that comes about meanwhile is of no use: nothing is sent over it."""
+    closes = []
+    connect = socket.create_connection
+
+    def close_then_connect(*arguments, **options):
+        closes[0]()
+        return connect(*arguments, **options)
+
+    monkeypatch.setattr(socket, "create_connection", close_then_connect)
+    failure(attempt(server.base_url, opened=closes.append), LoginUnavailableError, None)
+    assert server.exchanges == []
 
 
 def test_closed_before_it_is_sent(server):

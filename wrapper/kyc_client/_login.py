@@ -131,11 +131,17 @@ class _LoginClient(httpx.Client):
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     def _trace(self, event: str, info: Mapping[str, Any]) -> None:
-        """Note the socket. httpcore calls this "trace" extension at each step; there is no other way to it so early."""
-        if self._interrupted:
-            raise httpx.ConnectTimeout("interrupted")
+        """Note the socket. httpcore calls this "trace" extension at each step; there is no other way to it so early.
+
+        An interrupted exchange opens no connection, and fails on the one that it has: an error raised at another step
+        would keep httpcore from tidying up.
+        """
         if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
             self._socket = info["return_value"].get_extra_info("socket")
+            if self._interrupted:
+                self.interrupt()
+        elif self._interrupted and event.endswith(".connect_tcp.started"):
+            raise httpx.ConnectTimeout("interrupted")
 
     def _take(self, response: httpx.Response) -> None:
         self._answer.status, self._answer.headers = response.status_code, response.headers

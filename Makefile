@@ -35,8 +35,8 @@ setup: $(VENV)/.dev ## make .venv with the library and every development tool
 demo: $(VENV)/.demo ## watch the client log in, renew and fail against a real server
 	@$(BIN)/python examples/demo.py
 
-test: $(VENV)/.dev ## run the tests; kyc_client must be covered to 100 %
-	$(BIN)/pytest --numprocesses auto --cov
+test: $(VENV)/.dev ## run the tests (TESTS='-m "not tools"' for some of them); kyc_client must be covered to 100 %
+	$(BIN)/pytest --numprocesses auto --cov $(TESTS)
 
 mutants: $(VENV)/.mutation ## break the modules that decide, and see whether the tests notice (half an hour)
 	$(BIN)/python tools/mutants.py

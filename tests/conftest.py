@@ -39,6 +39,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Keep the real stderr, which is not captured yet: what the watchdog says must not be lost with the process."""
     config.addinivalue_line("markers", "blocks_the_loop: blocks an event loop, because that is what it is about")
+    config.addinivalue_line("markers", "tools: is about the repository's own tools, which are the same on every Python")
     config.stash[_STDERR] = os.dup(2)
 
 

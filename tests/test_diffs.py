@@ -30,7 +30,10 @@ if TYPE_CHECKING:
     from _node import Tool
 
 GIT = shutil.which("git") or ""
-pytestmark = pytest.mark.skipif(not GIT, reason="compares with the past, which git knows; git is not installed")
+pytestmark = [
+    pytest.mark.tools,
+    pytest.mark.skipif(not GIT, reason="compares with the past, which git knows; git is not installed"),
+]
 ROOT = Path(__file__).parent.parent
 SPEC = Path("openapi.yaml")
 VERSION = Path("wrapper/kyc_client/_version.py")

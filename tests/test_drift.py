@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     Change: TypeAlias = Callable[[dict[str, Any]], object]
 
+pytestmark = pytest.mark.tools
+
 SPEC = Path(__file__).parent.parent / "openapi.yaml"
 OURS = Document(YAML(typ="safe").load(SPEC))
 BREAKS, TELL, HARMLESS = Verdict

@@ -17,6 +17,8 @@ from ruamel.yaml import YAML
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytestmark = pytest.mark.tools
+
 ROOT = Path(__file__).parents[1]
 OPENAPI = ROOT / "openapi.yaml"
 SPECS = ROOT / "tests" / "specs"

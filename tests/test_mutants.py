@@ -10,6 +10,8 @@ import pytest
 import mutants
 from mutants import Explanation, Mutant, main, prepare, read_explanations, report
 
+pytestmark = pytest.mark.tools
+
 DIFF = """\
 # kyc_client._flight.xǁBackoffǁextend__mutmut_3: survived
 --- src/kyc_client/_flight.py

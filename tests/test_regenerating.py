@@ -22,6 +22,8 @@ from fault_server import FaultServer, answer
 if TYPE_CHECKING:
     import kyc_client
 
+pytestmark = pytest.mark.tools
+
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "docs/regenerating.md").read_text("utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text("utf-8")

@@ -17,6 +17,8 @@ from kyc_client.sandbox import LOGIN_PATH, RESOURCE_PATH, Sandbox
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.tools
+
 SPEC = Path(__file__).parent.parent / "openapi.yaml"
 DOCUMENT = YAML(typ="safe").load(SPEC)
 CONFIG = Path(__file__).with_name("schemathesis.toml")

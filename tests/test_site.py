@@ -19,6 +19,8 @@ from kyc_client import errors, events, sandbox, testing
 if TYPE_CHECKING:
     import subprocess
 
+pytestmark = pytest.mark.tools
+
 ROOT = Path(__file__).parent.parent
 PAGES = ROOT / "docs"
 # True once the page shows something: redocly's comes late, since it is made by its script.

@@ -7,6 +7,8 @@ import pytest
 from openapi_schema_validator import OAS31Validator
 from ruamel.yaml import YAML
 
+pytestmark = pytest.mark.tools
+
 ROOT = Path(__file__).parents[1]
 SPEC = YAML(typ="safe").load(ROOT / "openapi.yaml")
 LOGIN = SPEC["paths"]["/auth/jwt/login"]["post"]

@@ -14,6 +14,8 @@ import spec_lint
 if TYPE_CHECKING:
     from _node import Tool
 
+pytestmark = pytest.mark.tools
+
 SPEC = Path(__file__).parent.parent / "openapi.yaml"
 # The standard allows both; the project's rules do not.
 NO_SUMMARY = ("      summary: Get the protected resource\n", "")

@@ -1,6 +1,7 @@
 """A FastAPI service that keeps one client for as long as it runs. Copy what you need.
 
-Run `kyc-client sandbox` in another shell, paste what it prints into this one, and then:
+Run `kyc-client sandbox` in another shell, paste what it prints into this one, and then (on another port than the
+sandbox, which has uvicorn's usual 8000):
 
     uvicorn --app-dir examples --port 8080 fastapi_service:app
     curl http://127.0.0.1:8080/resource
@@ -8,7 +9,7 @@ Run `kyc-client sandbox` in another shell, paste what it prints into this one, a
 
 import logging
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Annotated, TypedDict
 
@@ -22,7 +23,10 @@ from kyc_openapi.api.resource import get_resource
 from kyc_openapi.errors import UnexpectedStatus
 from kyc_openapi.models import Resource
 
-log = logging.getLogger("uvicorn.error")
+log = logging.getLogger(__name__)
+# uvicorn sets up its own loggers only. Without this line, the warnings of `kyc_client` (why there is no login, and when
+# the next is tried) would reach nobody.
+logging.basicConfig()
 
 
 class State(TypedDict):
@@ -32,14 +36,14 @@ class State(TypedDict):
 
 
 @asynccontextmanager
-async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
+async def lifespan(_app: FastAPI) -> AsyncGenerator[State]:
     """Connect at the start and disconnect at the end. Where a variable is missing, the service does not start."""
     async with kyc_client.connect() as client:
         yield {"kyc": client}
 
 
 def kyc(request: Request) -> AuthenticatedClient:
-    """The client, for `Depends`. A test puts another one in its place: `app.dependency_overrides[kyc] = …`."""
+    """The client, for `Depends`."""
     client: AuthenticatedClient = request.state.kyc
     return client
 
@@ -58,7 +62,7 @@ async def resource(client: Annotated[AuthenticatedClient, Depends(kyc)]) -> JSON
 
 @app.exception_handler(kyc_client.LoginUnavailableError)
 async def try_again(_request: Request, error: kyc_client.LoginUnavailableError) -> JSONResponse:
-    """Tell our own caller when it is worth trying again."""
+    """Tell our own caller when it is worth trying again; why, the log of `kyc_client` says, once for each login."""
     return problem("The KYC API is not available.", 503, {"Retry-After": str(math.ceil(error.retry_after or 1))})
 
 
@@ -71,8 +75,9 @@ async def no_login(_request: Request, error: kyc_client.LoginError) -> JSONRespo
 
 @app.exception_handler(UnexpectedStatus)
 @app.exception_handler(httpx.TransportError)
-async def failed(_request: Request, _error: Exception) -> JSONResponse:
+async def failed(_request: Request, error: Exception) -> JSONResponse:
     """The login is fine, the call itself failed."""
+    log.warning("%s: %s", type(error).__name__, error)
     return problem("The KYC API does not answer as it should.")
 
 

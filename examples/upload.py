@@ -1,7 +1,8 @@
 """Upload a document, from a file that is not read into memory. Copy what you need.
 
-The API's guide describes no upload yet: path and fields are made up. `upload()` works with whatever path the API has;
-`upload_by_operation()` is the same once `openapi.yaml` describes it (`tests/specs/grown.yaml` shows how).
+The API's guide describes no upload yet: path and fields are made up, and the sandbox has none. `upload()` works with
+whatever path the API has; `upload_by_operation()` is the same once `openapi.yaml` describes it
+(`tests/specs/grown.yaml` shows how).
 
     python examples/upload.py an-applicant passport.pdf
 """

@@ -494,6 +494,7 @@ def test_get_below_the_base_url(of_the_server: FaultServer, monkeypatch: pytest.
         ("items:search", "leads to another origin than {origin}"),
         ("http://fake-user@127.0.0.1:{port}/items", "holds a user or password"),
         ("/items\n", "is not a path"),
+        ("", "PATH is empty"),
         ("http://[/items", "leads to another origin than {origin}"),
     ],
 )
@@ -545,14 +546,21 @@ def test_get_of_an_error(
     assert err == f"kyc-client: error: {complaint}" or err.endswith(complaint)
 
 
-@pytest.mark.parametrize("how", [reset, hang], ids=["broken", "not answered"])
-def test_get_whose_connection_fails(of_the_server: FaultServer, capsys: pytest.CaptureFixture[str], how: Any) -> None:
+@pytest.mark.parametrize(
+    ("how", "hint"),
+    [(reset, "`kyc-client check` looks for the reason."), (hang, "--timeout gives it longer.")],
+    ids=["broken", "not answered"],
+)
+def test_get_whose_connection_fails(
+    of_the_server: FaultServer, capsys: pytest.CaptureFixture[str], how: Any, hint: str
+) -> None:
     """A call that is not answered is one line on stderr, and the status of an API that is down."""
     of_the_server.on_resource(how)
     assert _cli.main(["get", "/items", "--timeout", "0.5"]) == 5
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
     assert "The call could not be completed (Read" in err
+    assert err.endswith(f"). {hint}\n")
 
 
 def test_get_streams(of_the_server: FaultServer) -> None:
@@ -764,9 +772,25 @@ def test_json_on_a_terminal(of_the_server: FaultServer) -> None:
         ("application/json", b'["\\ud800"]', "utf-8", b'[\n  "\\ud800"\n]\n'),
         ("application/json", b"not JSON", "utf-8", b"not JSON"),
         ("application/json", b"[" * 100_000, "utf-8", b"[" * 100_000),
+        ("application/json", b"\x1b]0;title\x07", "utf-8", b"?]0;title?"),
+        ("application/json", b'["\xc2\x9b31m"]', "utf-8", b'[\n  "?31m"\n]\n'),
         ("text/plain", b"[1]", "utf-8", b"[1]"),
+        ("text/plain", b"a\tb\r\n\x1b[31mred\xc3\xab", "utf-8", b"a\tb\r\n?[31mred\xc3\xab"),
+        ("text/plain; charset=latin-1", b"\x9b31m\xeb", "ascii", b"?31m?"),
     ],
-    ids=["JSON", "a kind of JSON", "ASCII terminal", "lone surrogate", "not JSON", "too deep", "text"],
+    ids=[
+        "JSON",
+        "a kind of JSON",
+        "ASCII terminal",
+        "lone surrogate",
+        "not JSON",
+        "too deep",
+        "escapes, not JSON",
+        "escape in JSON",
+        "text",
+        "escapes",
+        "escapes, ASCII terminal",
+    ],
 )
 def test_what_a_terminal_gets(
     of_the_server: FaultServer,
@@ -776,7 +800,7 @@ def test_what_a_terminal_gets(
     encoding: str,
     written: bytes,
 ) -> None:
-    """Only what is JSON is indented, in characters that the terminal has; everything else stays as it is."""
+    """Only what is JSON is indented, in characters that the terminal has; nothing that it would obey gets there."""
     of_the_server.on_resource(answer(200, body, {"Content-Type": content_type}))
     buffer, terminal = a_terminal(encoding)
     with monkeypatch.context() as patch:

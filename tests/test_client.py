@@ -136,7 +136,13 @@ def test_user_agent_names_the_library_unless_the_caller_says_otherwise(credentia
     assert named.get_httpx_client().headers["User-Agent"] == "fake/1"
 
 
-@pytest.mark.parametrize("name", ["auth", "base_urll", "token"])
+def test_auth_of_the_callers_is_refused(credentials: kyc_client.Credentials) -> None:
+    """It would take the place of the login; the generated client is there for it."""
+    with pytest.raises(TypeError, match=r"takes no auth: .* use kyc_openapi\.Client"):
+        connect(URL, credentials=credentials, auth=("fake", "fake"))
+
+
+@pytest.mark.parametrize("name", ["base_urll", "token"])
 def test_argument_that_httpx_does_not_know_is_refused_at_once(credentials: kyc_client.Credentials, name: str) -> None:
     """Not at the first call, which may be months away in a rare branch."""
     with pytest.raises(TypeError, match=f"takes no {name}"):

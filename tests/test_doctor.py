@@ -12,9 +12,11 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 import trustme
 
+from connect_proxy import ConnectProxy
 from fault_server import FaultServer, answer, hang, issue
 from kyc_client import _cli, _doctor
 from kyc_client._exit import Exit
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 NAMES = ["variables", "base URL", "host", "connection", "TLS", "login", "token", "clock"]
 BASE, HOST, CONNECTION, TLS, LOGIN, TOKEN, CLOCK = NAMES[1:]
+BUNDLE = "CA bundle"
 PATIENCE = 30.0
 # A host that does not exist: RFC 6761, section 6.4.
 NOWHERE = "https://kyc.invalid"
@@ -50,7 +53,8 @@ class Report:
                 self.marks[name], self.texts[name] = mark, text
             else:
                 self.texts[name] += f"\n{line.strip()}"
-        assert list(self.marks) == NAMES
+        # It has a line of its own only if there is something to say about it.
+        assert [name for name in self.marks if name != BUNDLE] == NAMES
         for secret in FAKE.values():
             assert secret not in out
 
@@ -168,7 +172,7 @@ def test_no_variables(check: Check) -> None:
     report = check(None, API_LOGIN=None, API_PASSWORD=None)
     assert (report.status, report.picture) == (3, "✗-------")
     found, *problems = report.texts["variables"].splitlines()
-    assert found == "none is set"
+    assert found == "none of the API's is set"
     assert [problem.split()[0] for problem in problems] == ["API_BASE_URL", "API_LOGIN", "API_PASSWORD"]
     assert report.texts[BASE] == report.texts[HOST] == "not checked: see variables"
 
@@ -216,8 +220,9 @@ def test_insecure_base_url_that_is_wanted(check: Check) -> None:
 def test_certificates_that_cannot_be_loaded(check: Check, tmp_path: Path) -> None:
     """A path in SSL_CERT_FILE that leads nowhere is a matter of configuration."""
     report = check(NOWHERE, SSL_CERT_FILE=str(tmp_path / "nowhere.pem"))
-    assert (report.status, report.picture) == (3, "✓✗------")
-    assert "SSL_CERT_FILE cannot be loaded (No such file or directory)" in report.texts[BASE]
+    assert (report.status, report.picture) == (3, "✓✓✗------")
+    assert "SSL_CERT_FILE, verify= or cert= cannot be loaded (No such file or directory)" in report.texts[BUNDLE]
+    assert report.texts[HOST] == "not checked: see CA bundle"
 
 
 @pytest.mark.parametrize("proxy", ["nonsense://fake:fake-secret@proxy.invalid", "socks5://proxy.invalid"])
@@ -227,6 +232,7 @@ def test_proxy_that_cannot_be_used(check: Check, proxy: str) -> None:
     assert (report.status, report.picture) == (3, "✓✓✗-----")
     assert "cannot be prepared" in report.texts[HOST]
     assert "Check HTTPS_PROXY" in report.texts[HOST]
+    assert ("pip install 'httpx[socks]'" in report.texts[HOST]) is proxy.startswith("socks")
     assert "fake-secret" not in report.out
 
 
@@ -240,7 +246,7 @@ def test_unknown_host(check: Check) -> None:
     assert report.texts[HOST].startswith("kyc.invalid is not known (")
     assert report.texts[HOST].endswith("\nCheck the host in API_BASE_URL, and the name service (DNS).")
     assert report.texts[CONNECTION] == report.texts[TOKEN] == "not checked: see host"
-    assert report.texts[CLOCK] == "not checked: no answer told the server's time"
+    assert report.texts[CLOCK] == "not checked: the answer did not tell the server's time"
 
 
 def test_name_that_cannot_be_one(check: Check) -> None:
@@ -264,6 +270,18 @@ def test_name_service_that_does_not_answer(check: Check, monkeypatch: pytest.Mon
         goes_on.set()
     assert (report.status, report.picture) == (4, "✓✓✗-----")
     assert "kyc.invalid is not known (no answer in time)" in report.texts[HOST]
+
+
+def test_machine_that_is_too_slow(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If not even a connection was begun, nothing is said about the settings."""
+    goes_on = threading.Event()
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", lambda *_: goes_on.wait(PATIENCE))
+    try:
+        report = check(NOWHERE, "--timeout", "0.01")
+    finally:
+        goes_on.set()
+    assert (report.status, report.picture) == (5, "✓✓✗-----")
+    assert report.texts[HOST] == "no connection was begun in time\nGive it a longer --timeout."
 
 
 def test_addresses(check: Check, server: FaultServer) -> None:
@@ -347,9 +365,9 @@ def test_client_certificate_that_is_wanted(certificates: Certificates, check: Ch
     assert (report.status, report.marks[TLS]) == (6, "✗")
 
 
-@pytest.mark.parametrize("raw", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b""], ids=["plain HTTP", "closed"])
-def test_port_that_does_not_speak_tls(check: Check, raw: bytes) -> None:
-    """Something else listens on that port, or what listens there hangs up."""
+@contextlib.contextmanager
+def port_that_says(raw: bytes) -> Iterator[int]:
+    """A port where one connection is taken, read from, told this, and closed."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -360,18 +378,33 @@ def test_port_that_does_not_speak_tls(check: Check, raw: bytes) -> None:
 
         thread = threading.Thread(target=serve)
         thread.start()
-        report = check(f"https://127.0.0.1:{listener.getsockname()[1]}")
+        yield listener.getsockname()[1]
         thread.join(PATIENCE)
+
+
+def test_port_that_does_not_speak_tls(check: Check) -> None:
+    """Something else listens on that port."""
+    with port_that_says(b"HTTP/1.1 400 Bad Request\r\n\r\n") as port:
+        report = check(f"https://127.0.0.1:{port}")
     assert (report.status, report.picture) == (6, "✓✓✓✓✗---")
     assert "Check the scheme and port of API_BASE_URL" in report.texts[TLS]
+
+
+def test_port_that_hangs_up(check: Check) -> None:
+    """So does what stands in front of a server that is down; it may also be the wrong port."""
+    with port_that_says(b"") as port:
+        report = check(f"https://127.0.0.1:{port}")
+    assert (report.status, report.picture) == (5, "✓✓✓✓✗---")
+    assert "The API may be down: try again later. Check the scheme and port of API_BASE_URL" in report.texts[TLS]
 
 
 def test_handshake_that_is_not_answered(check: Check) -> None:
     """A port that takes the connection and then says nothing is given up after the timeout."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         report = check(f"https://127.0.0.1:{listener.getsockname()[1]}", "--timeout", "0.2")
-    assert (report.status, report.picture) == (6, "✓✓✓✓✗---")
-    assert "failed (no answer in time)" in report.texts[TLS]
+    assert (report.status, report.picture) == (5, "✓✓✓✓✗---")
+    assert "was not answered (no answer in time)" in report.texts[TLS]
+    assert "The API may be down" in report.texts[TLS]
 
 
 # Through a proxy
@@ -397,6 +430,45 @@ def test_proxy_that_refuses(server: FaultServer, check: Check) -> None:
     assert [(exchange.method, exchange.body) for exchange in server.exchanges] == [("CONNECT", b"")]
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_proxy_that_says_nothing(check: Check, scheme: str) -> None:
+    """D8: a proxy that takes the connection and opens no way is the proxy's trouble: not a failure of the API's TLS."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        report = check(NOWHERE, "--timeout", "0.2", HTTPS_PROXY=f"{scheme}://127.0.0.1:{port}")
+    assert (report.status, report.picture) == (5, "✓✓✓✗----")
+    assert report.texts[CONNECTION].startswith(f"the proxy on port {port} opens no way to the API (no answer in time)")
+    assert report.texts[CONNECTION].endswith("\nCheck HTTPS_PROXY, or ask whoever runs the proxy.")
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_proxy_that_hangs_up(check: Check, scheme: str) -> None:
+    """Likewise one that closes the connection, or does not speak TLS although it is said to."""
+    with port_that_says(b"") as port:
+        report = check(NOWHERE, HTTPS_PROXY=f"{scheme}://127.0.0.1:{port}")
+    assert (report.status, report.picture) == (5, "✓✓✓✗----")
+    assert f"the proxy on port {port} opens no way to the API" in report.texts[CONNECTION]
+
+
+def test_tls_through_a_tunnel(certificates: Certificates, check: Check) -> None:
+    """D8: once the proxy has opened the way, TLS is the API's again, good or bad."""
+    with FaultServer(context=certificates.context()) as server, ConnectProxy() as proxy:
+        good = check(server.base_url, HTTPS_PROXY=proxy.url, SSL_CERT_FILE=certificates.file)
+        bad = check(server.base_url, HTTPS_PROXY=proxy.url, SSL_CERT_FILE=None)
+    assert (good.status, good.picture) == (0, "✓✓✓✓✓✓✓✓")
+    assert good.texts[CONNECTION] == f"port {proxy.port} is open"
+    assert (bad.status, bad.picture) == (6, "✓✓✓✓✗---")
+
+
+def test_what_a_proxy_says_does_not_reach_the_terminal(check: Check) -> None:
+    """A reason of a hostile proxy's is shown without what a terminal would obey."""
+    with ConnectProxy(b"HTTP/1.1 403 \x1b[31mBAD\x07\r\nContent-Length: 0\r\n\r\n") as proxy:
+        report = check(NOWHERE, HTTPS_PROXY=proxy.url)
+    assert (report.status, report.picture) == (5, "✓✓✓✗----")
+    assert "\x1b" not in report.out
+    assert "\x07" not in report.out
+
+
 def test_proxy_that_is_down(check: Check) -> None:
     """The advice is about the proxy, and not about the API's port."""
     with closed_port() as port:
@@ -409,7 +481,7 @@ def test_proxy_that_is_unknown(check: Check) -> None:
     """Likewise for its name."""
     report = check("https://127.0.0.1", HTTPS_PROXY="http://proxy.invalid")
     assert (report.status, report.picture) == (4, "✓✓✗-----")
-    assert report.texts[HOST].startswith("proxy.invalid, a proxy that the environment names is not known (")
+    assert report.texts[HOST].startswith("proxy.invalid, a proxy that the environment names, is not known (")
     assert "\nCheck HTTPS_PROXY, and the name service (DNS)." in report.texts[HOST]
 
 
@@ -465,10 +537,10 @@ def test_first_request_that_is_not_answered(server: FaultServer, check: Check) -
 @pytest.mark.parametrize(
     ("token", "text"),
     [
-        ("fake-opaque-token", "without a legible expiry: it is used until the API answers 401"),
-        ({"sub": "fake", "exp": None}, 'sub "fake", without a legible expiry: it is used until the API answers 401'),
-        ({"sub": "\x1b[2J", "exp": None}, r'sub "\u001b[2J", without a legible expiry'),
-        ({"sub": "x" * 100, "exp": None}, f'sub "{"x" * 79}..., without a legible expiry'),
+        ("fake-opaque-token", "without a readable expiry: it is used until the API answers 401"),
+        ({"sub": "fake", "exp": None}, 'sub "fake", without a readable expiry: it is used until the API answers 401'),
+        ({"sub": "\x1b[2J", "exp": None}, r'sub "\u001b[2J", without a readable expiry'),
+        ({"sub": "x" * 100, "exp": None}, f'sub "{"x" * 79}..., without a readable expiry'),
     ],
     ids=["opaque", "no exp", "escape sequence", "long"],
 )
@@ -574,7 +646,7 @@ def test_no_time(server: FaultServer, check: Check, headers: dict[str, str]) -> 
     server.on_resource(answer(404, {}, headers))
     report = check(server.base_url)
     assert (report.status, report.picture) == (0, "✓✓✓✓-✓✓-")
-    assert report.texts[CLOCK] == "not checked: no answer told the server's time"
+    assert report.texts[CLOCK] == "not checked: the answer did not tell the server's time"
 
 
 # Several at once
@@ -630,7 +702,9 @@ def test_each_finding_comes_as_soon_as_it_is_known(server: FaultServer, monkeypa
     for name, value in {**FAKE, "API_BASE_URL": server.base_url}.items():
         monkeypatch.setenv(name, value)
     findings = _doctor.examine(timeout=PATIENCE, allow_insecure_http=False)
-    assert [next(findings).name for _ in NAMES[:5]] == NAMES[:5]
+    assert [next(findings).name for _ in NAMES[:2]] == NAMES[:2]
+    assert server.exchanges == []
+    assert [next(findings).name for _ in NAMES[2:5]] == NAMES[2:5]
     assert server.logins == []
     assert [finding.name for finding in findings] == NAMES[5:]
     assert server.login_count == 1

@@ -249,20 +249,20 @@ def raw(body, **headers):
 
 HTML = b"<!DOCTYPE html><title>Welcome to the Wi-Fi</title>"
 UNUSABLE = {
-    "HTML": (raw(HTML, Content_Type="text/html"), r"it holds no token \(.*; text/html\)"),
-    "HTML that says it is JSON": (raw(HTML), "it holds no token"),
+    "HTML": (raw(HTML, Content_Type="text/html"), r"it holds no token \(it is not JSON; text/html\)"),
+    "HTML that says it is JSON": (raw(HTML), "it is not JSON"),
     "empty": (raw(b""), "it holds no token"),
-    "null": (answer(200, None), "it holds no token"),
-    "list": (answer(200, []), "it holds no token"),
+    "null": (answer(200, None), "it is JSON, but no object"),
+    "list": (answer(200, []), r"it holds no token \("),
     "text": (answer(200, "x"), "it holds no token"),
     "number": (answer(200, 5), "it holds no token"),
     "NaN": (raw(b"NaN"), "it holds no token"),
-    "object": (answer(200, {}), "it holds no token"),
+    "object": (answer(200, {}), "it lacks access_token or token_type"),
     "cut off": (raw(json.dumps(GOOD).encode()[:-1]), "it holds no token"),
     "not UTF-8": (raw(b'{"access_token": "\xff", "token_type": "bearer"}'), "it holds no token"),
     "nested deeply": (raw(b"[" * 60_000), "it holds no token"),
     "5000 digits": (raw(b'{"access_token": ' + b"9" * 5000 + b"}"), "it holds no token"),
-    "no token": (answer(200, {"token_type": "bearer"}), "it holds no token"),
+    "no token": (answer(200, {"token_type": "bearer"}), "it lacks access_token"),
     "null token": (token(None), "not a bearer token"),
     "int token": (token(5), "not a bearer token"),
     "list token": (token([TOKEN]), "not a bearer token"),
@@ -278,7 +278,7 @@ UNUSABLE = {
     "token beyond ASCII": (token("f\u00e4ke"), "not a bearer token"),
     "token of a surrogate": (token("\ud800"), "not a bearer token"),
     "token too long": (token("x" * (16 * 1024 + 1)), "not a bearer token"),
-    "no type": (answer(200, {"access_token": TOKEN}), "it holds no token"),
+    "no type": (answer(200, {"access_token": TOKEN}), "it lacks access_token or token_type"),
     "null type": (token_type(None), "token_type is not bearer"),
     "empty type": (token_type(""), "token_type is not bearer"),
     "mac": (token_type("mac"), "token_type is not bearer"),
@@ -766,6 +766,7 @@ def test_retry_after(text, seconds, status, dated):
         server.on_login(answer(status, None, {} if text is None else {"Retry-After": text}))
         result = failure(attempt(server.base_url, clock=clock), LoginUnavailableError, status)
     assert result.retry_after == seconds
+    assert (f"Try again in {seconds:.0f} s" in result.message) if seconds else "Try again later" in result.message
 
 
 @pytest.mark.parametrize("status", [200, 302, 400, 404, 422])

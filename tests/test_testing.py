@@ -19,6 +19,8 @@ import pytest
 
 import kyc_client
 from colours import Asyncio, Threads, Trio
+from kyc_client import Credentials, LoginAuth, connect
+from kyc_client._fake_server import LoopbackServer
 from kyc_client._flight import living_sources
 from kyc_client._tls import shared_context
 from kyc_client.sandbox import LOGIN_PATH, RESOURCE_PATH, Sandbox
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from colours import Colour
+    from kyc_openapi import AuthenticatedClient
 
     Calling = Callable[..., Callable[[], Any]]
 
@@ -92,6 +95,13 @@ def arguments(fake: FakeKYC) -> dict[str, Any]:
 def statuses(fake: FakeKYC) -> list[tuple[str, int | None]]:
     """What came, in short."""
     return [("login" if call.path == LOGIN_PATH else call.path, call.status) for call in fake.requests]
+
+
+def auth_of(client: AuthenticatedClient) -> LoginAuth:
+    """The login of a connected client."""
+    auth = client.get_httpx_client().auth
+    assert isinstance(auth, LoginAuth)
+    return auth
 
 
 def bearer(client: httpx.Client) -> dict[str, str]:
@@ -546,11 +556,27 @@ def test_unknown_route_lists_the_known(fake: FakeKYC, client: httpx.Client, capl
         fake.route("GET", "/api/v1/applicant/7")
 
 
-@pytest.mark.parametrize("path", ["api", "/a?b=1", LOGIN_PATH])
-def test_path_that_is_none(path: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "complaint"),
+    [
+        ("api", r"starts with / and has no query: 'api'"),
+        ("/a?b=1", r"starts with / and has no query: '/a\?b=1'"),
+        (LOGIN_PATH, r"fail_login\(\)"),
+        ("/a/{b-c}", r"not '{b-c}'"),
+        ("/a/{id}.pdf", r"not '{id}\.pdf'"),
+        ("/a/{id", r"not '{id'"),
+    ],
+)
+def test_path_that_is_none(path: str, complaint: str) -> None:
     """A route that could never be met is refused, as is one in the login's place."""
-    with pytest.raises(ValueError, match="starts with /"):
+    with pytest.raises(ValueError, match=complaint):
         FakeKYC().on("GET", path)
+
+
+def test_answer_that_is_no_function() -> None:
+    """The likeliest slip, a fixed answer in the place of the function, is told from where it is."""
+    with pytest.raises(TypeError, match="a fixed answer is json="):
+        FakeKYC().on("GET", "/x", {"name": "A. N. Example"})  # type: ignore[arg-type]  # the slip
 
 
 @pytest.mark.parametrize("fixed", [{"json": 1}, {"content": b""}, {"headers": {}}, {"status": 201}], ids=str)
@@ -950,3 +976,77 @@ def test_nothing_shows_the_password(calling: Calling, fake: FakeKYC) -> None:
         "API_LOGIN": RIGHT["username"],
         "API_PASSWORD": RIGHT["password"],
     }
+
+
+# One test after the other, at one address
+
+
+@pytest.fixture
+def place() -> Iterator[LoopbackServer]:
+    """An address for several fakes in a row, as the pytest fixture has it."""
+    with LoopbackServer() as server:
+        yield server
+
+
+@contextlib.contextmanager
+def turn(place: LoopbackServer) -> Iterator[FakeKYC]:
+    """What a test has of it."""
+    fake = FakeKYC()
+    with fake.serve(place), fake.control_time():
+        yield fake
+
+
+def test_renewal_under_way_ends_with_its_test(place: LoopbackServer) -> None:
+    """A login that a test has left in the background does not come to the next one."""
+    with connect(place.url, credentials=Credentials(*RIGHT.values()), verify=CONTEXT) as client:
+        with turn(place) as first:
+            get_resource.sync(client=client)
+            first.slow_login(LONG)
+            first.advance(3400)
+            get_resource.sync(client=client)
+            assert in_time(lambda: first.login_attempts == 2)
+        with turn(place) as second:
+            get_resource.sync(client=client)
+        assert statuses(second) == [("login", 200), (RESOURCE_PATH, 200)]
+
+
+def test_further_attempts_end_with_their_test(place: LoopbackServer) -> None:
+    """Nor do the attempts that a login would have gone on to make."""
+    with connect(place.url, credentials=Credentials(*RIGHT.values()), verify=CONTEXT) as client:
+
+        async def impatient(fake: FakeKYC) -> None:
+            call = asyncio.create_task(auth_of(client).aget_token())
+            assert await asyncio.to_thread(in_time, lambda: fake.login_attempts == 1)
+            call.cancel()
+
+        with turn(place) as first:
+            first.fail_login(503)
+            first.slow_login(LONG)
+            asyncio.run(impatient(first))
+        with turn(place) as second:
+            get_resource.sync(client=client)
+        assert statuses(second) == [("login", 200), (RESOURCE_PATH, 200)]
+    assert first.login_attempts == 1
+
+
+def test_connection_belongs_to_its_test(place: LoopbackServer) -> None:
+    """A request on a connection of an earlier test is not answered by a later one."""
+    with turn(place), socket.create_connection(("127.0.0.1", int(place.url.rpartition(":")[2]))) as old:
+        old.sendall(b"GET /api/v1/resource HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert old.recv(1000).startswith(b"HTTP/1.1 401")
+        kept = old.dup()
+    with turn(place) as second, kept, contextlib.suppress(OSError):
+        kept.settimeout(PATIENCE)
+        kept.sendall(b"GET /api/v1/resource HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert kept.recv(1000) == b""
+    assert second.requests == []
+
+
+def test_slow_answers_of_a_fake_that_serves_again() -> None:
+    """What is slow is slow in each of its turns, not in the first alone."""
+    fake = FakeKYC()
+    for _ in range(2):
+        with fake.serve(), fake.connect(timeout=0.2) as client:
+            fake.on("GET", RESOURCE_PATH, json={}, delay=LONG)
+            with pytest.raises(httpx.ReadTimeout):
+                get_resource.sync(client=client)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,16 +18,20 @@ ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "testing.md").read_text("utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 PATIENCE = 60.0  # seconds, for what takes three
+STARLETTE = "-W ignore::starlette.exceptions.StarletteDeprecationWarning"
 
 
 def test_every_block_runs(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each block is a file, named in its first line; together, a service and tests that pass without warning."""
-    monkeypatch.setenv("PYTHONPATH", str(pytester.path))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(pytester.path), str(ROOT / "examples")]))
     names = [re.match(r"# (\w+\.py)\n", block)[1] for block in BLOCKS]  # type: ignore[index]  # or it fails here
     assert len(set(names)) == len(names)
     for name, block in zip(names, BLOCKS, strict=True):
         (pytester.path / name).write_text(block, "utf-8")
-    result = pytester.runpytest_subprocess("-W", "error", "-p", "no:cacheprovider", timeout=PATIENCE)
+    assert STARLETTE in PAGE
+    result = pytester.runpytest_subprocess(
+        "-W", "error", *STARLETTE.split(), "-p", "no:cacheprovider", timeout=PATIENCE
+    )
     tests = sum(block.count("def test_") for block in BLOCKS)
     assert tests >= len(BLOCKS) - 2
     result.assert_outcomes(passed=tests)

@@ -203,7 +203,7 @@ BROKEN = {
 def test_broken(files, settings, problem):
     """A certificate that cannot be loaded is a mistake in the configuration; the message shows no path or password."""
     with pytest.raises(
-        ConfigurationError, match=rf"verify=, cert= or SSL_CERT_FILE cannot be loaded \({problem}.*Check"
+        ConfigurationError, match=rf"SSL_CERT_FILE, verify= or cert= cannot be loaded \({problem}.*Check"
     ) as info:
         shared_context(**settings(files))
     assert CANARY not in str(info.value)
@@ -346,7 +346,7 @@ def test_wrong_authority(secure):
     assert isinstance(result, Failure)
     assert result.kind is LoginUnavailableError
     assert "CERTIFICATE_VERIFY_FAILED" in result.message
-    assert "certificates (verify= or SSL_CERT_FILE)" in result.message
+    assert "certificates (SSL_CERT_FILE or verify=)" in result.message
     assert secure.exchanges == []
 
 

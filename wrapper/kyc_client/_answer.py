@@ -56,6 +56,13 @@ _HINTS: Mapping[int, str] = {
     405: _WRONG_PLACE,
 }
 
+# What the generated decoder raises at an answer without a token, in words.
+_DECODING: Mapping[str, str] = {
+    "JSONDecodeError": "it is not JSON",
+    "KeyError": "it lacks access_token or token_type",
+    "TypeError": "it is JSON, but no object",
+}
+
 
 class Grant(Masked):
     """A login that succeeded.
@@ -171,7 +178,8 @@ def _judge_token(answer: Answer, parsed: object, secrets: Iterable[str]) -> Gran
     # The generated decoder also takes a list of pairs for an object, and UTF-16 for JSON.
     if not isinstance(parsed, BearerToken) or not answer.body.lstrip().startswith(b"{") or b"\0" in answer.body:
         content_type = _plain(answer.headers.get("Content-Type", "no content type"), secrets)
-        return _unusable(200, f"it holds no token ({answer.flaw or 'unexpected shape'}; {content_type})")
+        flaw = answer.flaw or "it has another shape"
+        return _unusable(200, f"it holds no token ({_DECODING.get(flaw, flaw)}; {content_type})")
     if not isinstance(parsed.token_type, str) or parsed.token_type.lower() != "bearer":
         return _unusable(200, "its token_type is not bearer")
     if not is_bearer_value(parsed.access_token):
@@ -235,12 +243,14 @@ def _redirect(answer: Answer, base_url: httpx.URL, secrets: Iterable[str]) -> st
 
 def _unavailable(what: str, answer: Answer, wall: float) -> Failure:
     hint = "Try again later; should it last, check the base URL, the network and the API's status."
+    retry_after = _retry_after(answer.headers, wall)
+    if retry_after:
+        hint = f"Try again in {retry_after:.0f} s, as the answer asks."
     if "SSL" in (answer.flaw or ""):
-        hint = "Check the scheme and port of the base URL, and the certificates (verify= or SSL_CERT_FILE)."
+        hint = "Check the scheme and port of the base URL, and the certificates (SSL_CERT_FILE or verify=)."
     if answer.flaw == "ProxyError":
         hint = "Check the proxy (proxy= or HTTPS_PROXY), and the user and password in its URL."
-    details = {"status_code": answer.status}
-    return Failure(LoginUnavailableError, f"The login {what}. {hint}", details, _retry_after(answer.headers, wall))
+    return Failure(LoginUnavailableError, f"The login {what}. {hint}", {"status_code": answer.status}, retry_after)
 
 
 def _unusable(status: int, why: str) -> Failure:

@@ -102,6 +102,8 @@ class LoginAuth(httpx.Auth):
     def get_token(self) -> Token:
         """The current token, after a login if there must be one: for a websocket, another HTTP library, a shell.
 
+        Its `value` is the string: `f"Bearer {auth.get_token().value}"`.
+
         Raises:
             ConfigurationError: there are no usable credentials.
             LoginError: the login failed, or is known to be pointless for now.

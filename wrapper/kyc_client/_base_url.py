@@ -30,7 +30,7 @@ def parse_base_url(text: str | httpx.URL | None, *, allow_insecure_http: bool) -
     if not problem and url.scheme == "http" and not (allow_insecure_http or is_on_this_machine(url)):
         problem = (
             f"is http://, which would send the password in the clear to {url.host}; "
-            "use https:// (allow_insecure_http=True is for test networks)"
+            "use https:// (allow_insecure_http=True, or --allow-insecure-http, is for test networks)"
         )
     if problem:
         return url, f"The base URL (API_BASE_URL) {problem}. {_GOOD}."

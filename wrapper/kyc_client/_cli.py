@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _EXAMPLES = """\
 examples:
   kyc-client check                          find out why the API does not work from here
-  kyc-client get /api/v1/resource           call the API, with a login if there must be one
+  kyc-client get /api/v1/resource           log in, and call the API
   curl -H "Authorization: Bearer $(kyc-client token)" $API_BASE_URL/api/v1/resource
   kyc-client sandbox                        the API's login on this machine, at http://127.0.0.1:8000
 
@@ -35,7 +35,7 @@ _TEXTS: Mapping[str, tuple[str, str, str]] = {
 Look for what stands between this machine and the API, in this order: variables,
 base URL, name of the host, connection, TLS, login, token, clock. What depends on
 something that failed is not checked. No password and no token is shown, and
-unless TLS has succeeded, no password is sent.
+over https no password is sent unless TLS has succeeded.
 """,
         f"""\
 examples:
@@ -50,8 +50,8 @@ The exit status is that of the first line that failed.
     "get": (
         "call the API and print the answer",
         """\
-Call the API with GET, and print the answer's body on stdout: as it comes, or
-indented if it is JSON and stdout a terminal.
+Call the API with GET, and print the answer's body on stdout: as it comes; on a
+terminal, JSON is indented, and what would control the terminal is left out.
 """,
         """\
 examples:

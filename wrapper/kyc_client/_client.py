@@ -64,7 +64,9 @@ def connect(  # noqa: PLR0913 - each is optional, and given by name
     misuse = misuse_of(credentials)
     # httpx would complain about these only at the first call.
     if unknown := ", ".join(sorted(httpx_args.keys() - _known_arguments())):
-        misuse = f"connect() takes no {unknown}: only what httpx's clients take, but not auth, which it sets."
+        misuse = f"connect() takes no {unknown}. Beside its own arguments it takes those of both of httpx's clients."
+    if "auth" in httpx_args:
+        misuse = "connect() takes no auth: it sets that itself. With an auth of yours, use kyc_openapi.Client."
     if misuse:
         del base_url, credentials, httpx_args  # As below.
         raise TypeError(misuse)

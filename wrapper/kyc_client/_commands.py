@@ -15,7 +15,7 @@ import httpx
 from ._client import connect
 from ._exit import Exit, exit_for
 from ._flight import wait_sync
-from ._terminal import fail, report, tell
+from ._terminal import fail, harmless, report, tell
 from .errors import ConfigurationError, KYCClientError, LoginUnavailableError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def token(options: Namespace) -> int:
 
 
 def get(options: Namespace) -> int:
-    """Print the answer to an authenticated GET: as it comes, unless it is JSON for a terminal."""
+    """Print the answer to an authenticated GET: as it comes, or made fit for a terminal."""
     try:
         with _client(options) as client:
             problem = _unfit(options.path, client.base_url)
@@ -64,7 +64,9 @@ def get(options: Namespace) -> int:
     except KYCClientError as error:
         return _explain(error)
     except httpx.RequestError as error:
-        return fail(f"The call could not be completed ({type(error).__name__}: {error}).", Exit.UNAVAILABLE)
+        slow = isinstance(error, httpx.TimeoutException)
+        hint = "--timeout gives it longer." if slow else "`kyc-client check` looks for the reason."
+        return fail(f"The call could not be completed ({type(error).__name__}: {error}). {hint}", Exit.UNAVAILABLE)
 
 
 def check(options: Namespace) -> int:
@@ -110,6 +112,8 @@ def _explain(error: KYCClientError) -> Exit:
 def _unfit(path: str, base_url: httpx.URL) -> str | None:
     """Why a path is not one of the API's; None if it is. A URL is as good as a path if it has the API's origin."""
     good = "Give a path of the API, such as /api/v1/resource."
+    if not path:
+        return f"PATH is empty. {good}"
     try:
         url = httpx.URL(path)
     except (httpx.InvalidURL, ValueError):
@@ -141,25 +145,30 @@ def _print_answer(response: httpx.Response, *, include: bool) -> Exit:
 
 def _print_body(response: httpx.Response, out: BinaryIO) -> None:
     media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    if sys.stdout.isatty() and (media_type == "application/json" or media_type.endswith("+json")):
-        out.write(_pretty(response.read(), sys.stdout.encoding))
+    encoding = sys.stdout.encoding
+    if not sys.stdout.isatty():
+        chunks = response.iter_bytes()
+    elif media_type == "application/json" or media_type.endswith("+json"):
+        chunks = iter((_pretty(response.read(), encoding),))
     else:
-        for chunk in response.iter_bytes():
-            out.write(chunk)
-            out.flush()
-    out.flush()
+        chunks = (harmless(text).encode(encoding, "replace") for text in response.iter_text())
+    for chunk in chunks:
+        out.write(chunk)
+        out.flush()
 
 
 def _pretty(body: bytes, encoding: str) -> bytes:
-    """JSON for a person to read; what is not JSON after all stays as it is."""
+    """JSON for a person to read; what is not JSON after all is not indented."""
     try:
         content = json.loads(body)
     except (ValueError, RecursionError):
-        return body
+        return harmless(body.decode("utf-8", "replace")).encode(encoding, "replace")
+    text = json.dumps(content, indent=2, ensure_ascii=False)
     try:
-        return f"{json.dumps(content, indent=2, ensure_ascii=False)}\n".encode(encoding)
+        text.encode(encoding)
     except UnicodeEncodeError:
-        return f"{json.dumps(content, indent=2)}\n".encode()
+        text = json.dumps(content, indent=2)
+    return harmless(f"{text}\n").encode(encoding)
 
 
 def _serve_sandbox(options: Namespace) -> int:

@@ -27,15 +27,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx
 
-from ._auth import LoginAuth, settle
+from ._auth import LoginAuth
+from ._base_url import parse_base_url
 from ._client import connect
 from ._credentials import BASE_URL, LOGIN, PASSWORD, Credentials, read_environment
 from ._exit import Exit, exit_for
+from ._tls import shared_context
 from ._token import DATE_LAG, read_claims, read_http_date
 from .errors import KYCClientError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+
+    from kyc_openapi import AuthenticatedClient
 
     from ._token import Token
 
@@ -45,7 +49,8 @@ _MAX_CLAIM = 80
 
 _NAMES = (BASE_URL, LOGIN, f"{LOGIN}_FILE", PASSWORD, f"{PASSWORD}_FILE")
 # What else of the environment has a say in how the connection is made.
-_ALSO = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
+_ALSO = (*_PROXIES, "SSL_CERT_FILE", "SSL_CERT_DIR")
 _CERTIFICATES: Mapping[int, str] = {
     # OpenSSL's own numbers, X509_V_ERR_….
     9: "Check the clock of this machine; if it is right, ask the provider for a certificate that is valid already.",
@@ -82,6 +87,7 @@ class Probe:
         target: the host and port that were to be connected to: the API's, or a proxy's.
         addresses: what the name of that host stands for.
         connected: whether something there took the connection.
+        tunnelled: whether a proxy there has opened the way to the API.
         tls: what was agreed on, and until when the certificate is valid.
         error: what the request ended with; None if with an answer, or if it has not ended.
         began, ended: the wall clock when the request was sent, and when its answer was there.
@@ -92,25 +98,44 @@ class Probe:
         self.target: tuple[str, int] | None = None
         self.addresses: list[str] = []
         self.connected = False
+        self.tunnelled = False
         self.tls: str | None = None
         self.error: BaseException | None = None
         self.began = self.ended = 0.0
         self.date: float | None = None
+        self._over = True
+        self._deadline = 0.0
+        self._step = threading.Condition()
 
-    def run(self, url: httpx.URL, timeout: float, *, allow_insecure_http: bool) -> None:
+    def start(self, url: httpx.URL, timeout: float, *, allow_insecure_http: bool) -> None:
         """Send the request, in a thread: a look-up of a name cannot be interrupted, and may take very long."""
-        arguments = {"timeout": timeout, "allow_insecure_http": allow_insecure_http}
-        thread = threading.Thread(target=self._run, args=(url, arguments), name="kyc-client-check", daemon=True)
-        thread.start()
-        # Name, connection, TLS and answer.
-        thread.join(4 * timeout)
-
-    def _run(self, url: httpx.URL, arguments: dict[str, Any]) -> None:
         try:
-            with connect(url, credentials=Credentials.from_env, **arguments) as client:
+            client = connect(
+                url, credentials=Credentials.from_env, timeout=timeout, allow_insecure_http=allow_insecure_http
+            )
+            client.get_httpx_client()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is what was found
+            self.error = error
+            return
+        self._over = False
+        # Name, connection, TLS and answer.
+        self._deadline = time.monotonic() + 4 * timeout
+        threading.Thread(target=self._run, args=(client,), name="kyc-client-check", daemon=True).start()
+
+    def wait(self, known: Callable[[], object] = lambda: False) -> None:
+        """Wait until something is known, or nothing more will be."""
+        with self._step:
+            self._step.wait_for(lambda: known() or self._over, self._deadline - time.monotonic())
+
+    def _run(self, client: AuthenticatedClient) -> None:
+        try:
+            with client:
                 self._send(client.get_httpx_client())
         except Exception as error:  # noqa: BLE001 - whatever it is, it is what was found
             self.error = error
+        with self._step:
+            self._over = True
+            self._step.notify_all()
 
     def _send(self, client: httpx.Client) -> None:
         headers = {"Cache-Control": "no-cache"}
@@ -129,14 +154,18 @@ class Probe:
             self.addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
         elif event.endswith(".connect_tcp.complete"):
             self.connected = True
+        elif event == "proxy.start_tls.started":
+            self.tunnelled = True
         elif event.endswith(".start_tls.complete"):
             self.tls = _agreed(info["return_value"].get_extra_info("ssl_object"))
         elif event.endswith(".send_request_headers.started"):
             self.began = time.time()
+        with self._step:
+            self._step.notify_all()
 
 
 def examine(*, timeout: float, allow_insecure_http: bool) -> Iterator[Finding]:
-    """Look at everything, one thing after the other; each finding comes as soon as it is known.
+    """Look at one thing after the other; each finding comes as soon as it is known.
 
     Args:
         timeout: seconds for each step on the network.
@@ -146,12 +175,19 @@ def examine(*, timeout: float, allow_insecure_http: bool) -> Iterator[Finding]:
     yield variables
     url, base = _check_base_url(allow_insecure_http=allow_insecure_http)
     yield base
+    failed = None if base.status is Exit.OK else _first_failed(base) or variables.name
+    _, broken = (None, None) if failed or url.scheme == "http" else shared_context()
+    if broken:
+        failed = "CA bundle"
+        yield Finding(failed, broken, Exit.CONFIGURATION)
     probe = Probe()
-    if base.status is Exit.OK:
-        probe.run(url, timeout, allow_insecure_http=allow_insecure_http)
-    way = list(_check_way(url, probe, _first_failed(base) or (None if base.status is Exit.OK else variables.name)))
-    yield from way
-    failed = _first_failed(variables, base, *way)
+    if not failed:
+        probe.start(url, timeout, allow_insecure_http=allow_insecure_http)
+    for name, check in (("host", _check_host), ("connection", _check_connection), ("TLS", _check_tls)):
+        finding = _skipped(name, failed) if failed else check(url, probe)
+        failed = failed or _first_failed(finding)
+        yield finding
+    failed = _first_failed(variables) or failed
     offset = 0.0 if probe.date is None else clock_offset(probe.began, probe.ended, probe.date)
     if failed is None:
         yield from _check_login(url, timeout, offset, allow_insecure_http=allow_insecure_http)
@@ -175,8 +211,8 @@ def clock_offset(began: float, ended: float, date: float) -> float:
 
 
 def _check_variables() -> Finding:
-    found = ", ".join(name for name in _NAMES if name in os.environ) or "none is set"
-    also = ", ".join(name for upper in _ALSO for name in (upper, upper.lower()) if name in os.environ)
+    found = ", ".join(name for name in _NAMES if name in os.environ) or "none of the API's is set"
+    also = ", ".join(_named(_ALSO))
     # Only the problems are kept: the values are nobody's business here.
     problems = read_environment(os.environ, BASE_URL, LOGIN, PASSWORD)[1]
     text = f"{found}; also {also}" if also else found
@@ -190,30 +226,29 @@ def _check_base_url(*, allow_insecure_http: bool) -> tuple[httpx.URL, Finding]:
     values, missing = read_environment(os.environ, BASE_URL)
     if missing:
         return httpx.URL(), _skipped("base URL", "variables")
-    url, _, problem = settle(values[BASE_URL], {}, allow_insecure_http=allow_insecure_http)
+    url, problem = parse_base_url(values[BASE_URL], allow_insecure_http=allow_insecure_http)
     if problem:
         return url, Finding("base URL", problem, Exit.CONFIGURATION)
     return url, Finding("base URL", str(url).rstrip("/"))
 
 
-def _check_way(url: httpx.URL, probe: Probe, failed: str | None) -> Iterator[Finding]:
-    """Host, connection, and TLS; unless something before has failed."""
-    for name, check in (("host", _check_host), ("connection", _check_connection), ("TLS", _check_tls)):
-        finding = _skipped(name, failed) if failed else check(url, probe)
-        failed = failed or _first_failed(finding)
-        yield finding
-
-
 def _check_host(url: httpx.URL, probe: Probe) -> Finding:
+    probe.wait(lambda: probe.addresses)
     error = probe.error
     if probe.target is None:
+        if error is None:
+            return Finding("host", "no connection was begun in time", Exit.UNAVAILABLE, "Give it a longer --timeout.")
         what = f"the connection cannot be prepared ({type(error).__name__})"
-        return Finding("host", what, Exit.CONFIGURATION, "Check HTTPS_PROXY and its like.")
+        hint = f"Check {' and '.join(_named(_PROXIES)) or 'the proxies of the system'}."
+        if isinstance(error, ImportError):
+            hint += " SOCKS needs: pip install 'httpx[socks]'"
+        return Finding("host", what, Exit.CONFIGURATION, hint)
     host, _ = probe.target
     own = _is_own(url, probe)
-    what = host if own else f"{host}, a proxy that the environment names"
+    what = host if own else f"{host}, a proxy that the environment names,"
     if probe.addresses:
-        return Finding("host", what if probe.addresses == [host] else f"{what} is {', '.join(probe.addresses)}")
+        found = what if probe.addresses == [host] else f"{what} is {', '.join(probe.addresses)}"
+        return Finding("host", found.removesuffix(","))
     hint = "Check the host in API_BASE_URL" if own else "Check HTTPS_PROXY"
     return Finding(
         "host", f"{what} is not known ({_reason(error)})", Exit.HOST_UNKNOWN, f"{hint}, and the name service (DNS)."
@@ -221,27 +256,38 @@ def _check_host(url: httpx.URL, probe: Probe) -> Finding:
 
 
 def _check_connection(url: httpx.URL, probe: Probe) -> Finding:
+    own = _is_own(url, probe)
+    probe.wait(lambda: probe.connected if own else probe.tunnelled)
     error = probe.error
     port = f"port {probe.target[1]}" if probe.target else ""
     if isinstance(error, httpx.ProxyError):
         hint = "Ask whoever runs the proxy whether it may connect to the API."
         return Finding("connection", f"the proxy on {port} refuses: {error}", Exit.UNAVAILABLE, hint)
-    if probe.connected:
+    if probe.connected and (own or probe.tunnelled or url.scheme == "http"):
         return Finding("connection", f"{port} is open")
+    what = f"{port} cannot be reached"
     hint = "Check the port in API_BASE_URL and the firewall; if they are right, the API is down: try again later."
-    if not _is_own(url, probe):
+    if not own:
         hint = "Check HTTPS_PROXY, or ask whoever runs the proxy."
-    return Finding("connection", f"{port} cannot be reached ({_reason(error)})", Exit.UNAVAILABLE, hint)
+        if probe.connected:
+            what = f"the proxy on {port} opens no way to the API"
+    return Finding("connection", f"{what} ({_reason(error)})", Exit.UNAVAILABLE, hint)
 
 
 def _check_tls(url: httpx.URL, probe: Probe) -> Finding:
+    probe.wait()
     if url.scheme == "http":
         return Finding("TLS", "not used, since the base URL is http://", None)
-    causes = list(_causes(probe.error))
-    if probe.tls is not None and not any(isinstance(cause, ssl.SSLError) for cause in causes):
+    errors = [cause for cause in _causes(probe.error) if isinstance(cause, ssl.SSLError)]
+    broken = [cause for cause in errors if not isinstance(cause, ssl.SSLEOFError)]
+    if probe.tls is not None and not broken:
         return Finding("TLS", probe.tls)
     hint = "Check the scheme and port of API_BASE_URL: what listens there may not speak TLS, or want a certificate."
-    unverified = next((cause for cause in causes if isinstance(cause, ssl.SSLCertVerificationError)), None)
+    if not broken:
+        # Nothing was said, as by something in front of an API that is down.
+        hint = f"The API may be down: try again later. {hint}"
+        return Finding("TLS", f"was not answered ({_reason(probe.error)})", Exit.UNAVAILABLE, hint)
+    unverified = next((cause for cause in broken if isinstance(cause, ssl.SSLCertVerificationError)), None)
     if unverified is not None:
         hint = _CERTIFICATES.get(unverified.verify_code, _UNKNOWN_ISSUER)
     return Finding("TLS", f"failed ({_reason(probe.error)}); the password was not sent", Exit.TLS, hint)
@@ -264,11 +310,13 @@ def _check_token(token: Token, offset: float) -> Finding:
     claims = read_claims(token.value)
     whose = "".join(f"{name} {_brief(claims[name])}, " for name in ("sub", "aud") if name in claims)
     if token.expires_at is None:
-        return Finding("token", f"{whose}without a legible expiry: it is used until the API answers 401")
+        return Finding("token", f"{whose}without a readable expiry: it is used until the API answers 401")
     left = token.expires_at.timestamp() - time.time()
     when = f"at {token.expires_at:%Y-%m-%d %H:%M:%S} UTC"
     if max(left, left + offset) <= 0:
-        hint = "It came expired: ask the provider whether its servers agree on the time. It is used until a 401."
+        hint = (
+            "It had expired on arrival: ask the provider whether its servers agree on the time. It is used until a 401."
+        )
         return Finding("token", f"{whose}expired {when}", Exit.UNUSABLE, hint)
     if left + offset <= 0:
         return Finding("token", f"{whose}expires {when}, which is past by the server's clock")
@@ -277,7 +325,7 @@ def _check_token(token: Token, offset: float) -> Finding:
 
 def _check_clock(probe: Probe, offset: float) -> Finding:
     if probe.date is None:
-        return Finding("clock", "not checked: no answer told the server's time", None)
+        return Finding("clock", "not checked: the answer did not tell the server's time", None)
     if abs(offset) < 1:
         return Finding("clock", "agrees with the server's")
     what = f"{_span(abs(offset))} {'ahead of' if offset > 0 else 'behind'} the server's"
@@ -288,6 +336,11 @@ def _check_clock(probe: Probe, offset: float) -> Finding:
         "server's clock; certificates and logs do not."
     )
     return Finding("clock", what, Exit.CLOCK, hint)
+
+
+def _named(names: tuple[str, ...]) -> list[str]:
+    """Which of these variables are set, in either case."""
+    return [name for upper in names for name in (upper, upper.lower()) if name in os.environ]
 
 
 def _skipped(name: str, failed: str) -> Finding:

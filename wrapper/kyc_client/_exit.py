@@ -23,7 +23,7 @@ class Exit(enum.IntEnum):
         return member
 
     OK = 0, "all is well"
-    FAILED = 1, "none of the below: no sandbox on that port, no room for the output"
+    FAILED = 1, "none of the below: the sandbox cannot run (its port, its extra), no room for the output"
     USAGE = 2, "the command line is wrong, or PATH leads to another host"
     CONFIGURATION = 3, "a variable is missing or unusable; nothing was sent"
     HOST_UNKNOWN = 4, "check: the name of the host is unknown"
@@ -36,7 +36,7 @@ class Exit(enum.IntEnum):
     # As of `curl --fail`.
     NOT_OK = 22, "get: the API answered, but with a status other than 2xx"
     # As a shell reports a process that a signal has ended: 128 + SIGINT, 128 + SIGPIPE.
-    INTERRUPTED = 130, "interrupted by Ctrl-C"
+    INTERRUPTED = 130, "interrupted by Ctrl-C (which ends sandbox with 0)"
     PIPE_CLOSED = 141, "whoever read the output has stopped reading (| head)"
 
 

@@ -57,16 +57,25 @@ class LoopbackServer:
         socket.create_connection((_HOST, self._http.server_port)).close()
         self._thread.join()
         self._http.server_close()
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """Close every connection. Clients that keep them open find out, and make new ones."""
         self._http.hang_up()
 
     def _serve(self) -> None:
         while not self._ended:
             self._http.handle_request()
 
-    def answer(self, request: httpx.Request) -> Answer | None:
-        """The answer to a request; None if there is to be none, and the connection to be closed."""
+    def answer(self, request: httpx.Request, respond: Respond | None) -> Answer | None:
+        """The answer to a request; None if there is to be none, and the connection to be closed.
+
+        Args:
+            request: What came.
+            respond: Who was there to answer when the connection was made. Whoever is there now may be another test's.
+        """
         try:
-            return None if self.respond is None else self.respond(request)
+            return None if respond is None or respond is not self.respond else respond(request)
         except httpx.TransportError:
             return None
         except BaseException as error:  # noqa: BLE001 - the test's own code, with pytest.fail(); raised at the end again
@@ -119,12 +128,16 @@ class _Connection(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     wbufsize = -1
 
+    def setup(self) -> None:
+        super().setup()
+        self._respond = cast("_HTTPServer", self.server).owner.respond
+
     def _exchange(self) -> None:
         owner = cast("_HTTPServer", self.server).owner
         url = httpx.URL(owner.url).copy_with(raw_path=self.path.encode("latin-1"))
         headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self.headers.items()]
         body = b"".join(self._body())
-        answer = owner.answer(received(self.command, url, headers, body))
+        answer = owner.answer(received(self.command, url, headers, body), self._respond)
         if answer is None:
             self.close_connection = True
             return

@@ -270,8 +270,8 @@ class TokenSource:
             return lease
         if flight.login_thread is threading.current_thread() and not flight.landed:
             raise ConfigurationError(
-                "The credentials callable (or the transport) of this client uses the client itself while it logs in. "
-                "Give it a client of its own."
+                "What runs in the middle of this client's login (its credentials callable, its on_event or its "
+                "transport) uses the client itself. Give it a client of its own."
             )
         if runner is None and flight.loop_thread == threading.get_ident():
             # A login apart from the others': this call blocks the loop that theirs needs.
@@ -333,13 +333,25 @@ class TokenSource:
             self._rejected = False
             self._forget_failures()
 
-    def start_over(self, clock: Clock) -> Clock:
-        """Forget everything, and tell the time by another clock; returns the one before. For `kyc_client.testing`."""
+    def start_over(self, clock: Clock | None = None) -> Clock:
+        """Forget everything, end the login under way, and tell the time by another clock. For `kyc_client.testing`.
+
+        When it returns, that login sends nothing more, unless code of the caller's holds it up.
+
+        Returns:
+            The clock before.
+        """
         with self._lock:
-            before = self._clock
-            self._clock = self._endpoint.clock = clock
-            self._monotonic, self._wall = clock.monotonic, clock.wall
+            before, flight = self._clock, self._flight
+            self._clock = self._endpoint.clock = clock or before
+            self._monotonic, self._wall = self._clock.monotonic, self._clock.wall
             self.reset()
+        if flight is not None:
+            self._land(flight, Failure(LoginUnavailableError, _INTERRUPTED))
+            flight.close()
+            thread = flight.login_thread
+            if thread is not None and thread is not threading.current_thread():
+                thread.join(_GRACE)
         return before
 
     def after_fork(self) -> None:

@@ -20,7 +20,7 @@ _NAME_WIDTH = 11
 def tell(line: str) -> None:
     """Write a line to stderr: for people, never for the next program of a pipe."""
     try:
-        print(line, file=sys.stderr, flush=True)
+        print(harmless(line), file=sys.stderr, flush=True)
     except OSError:
         # Nobody is there to tell; the exit status says as much as it can.
         discard(sys.stderr)
@@ -48,10 +48,15 @@ def report(finding: Finding, stream: TextIO) -> None:
     indent = " " * (len(mark) + _NAME_WIDTH + 2)
     if _shows_colours(stream):
         mark = f"{colour}{mark}{_PLAIN}"
-    first, *rest = [*finding.text.splitlines(), *finding.hint.splitlines()]
+    first, *rest = [harmless(line) for line in (*finding.text.splitlines(), *finding.hint.splitlines())]
     lines = [f"{mark} {finding.name:<{_NAME_WIDTH}} {first}", *(f"{indent}{line.strip()}" for line in rest)]
     text = "\n".join(lines)
     print(text if _can_encode(text, stream) else ascii_only(text), file=stream, flush=True)
+
+
+def harmless(text: str) -> str:
+    """The same text without what a terminal would obey: a server, or a proxy, may have written it."""
+    return "".join(character if character.isprintable() or character in "\t\r\n" else "?" for character in text)
 
 
 def ascii_only(text: str) -> str:

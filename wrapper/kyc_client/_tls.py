@@ -63,10 +63,11 @@ def _new_context(
             # Without a password, OpenSSL would ask for one on the terminal, and a service would hang.
             context.load_cert_chain(str(chain), key, password or "")
     except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) else None
-        why = why or type(error).__name__
+        why = getattr(error, "strerror", None) or type(error).__name__
+        if isinstance(error, ssl.SSLError):
+            why = "SSLError: not in PEM, or not the key or password that belongs to it"
         return (
             context,
-            f"The certificates of verify=, cert= or SSL_CERT_FILE cannot be loaded ({why}). Check the paths.",
+            f"The certificates of SSL_CERT_FILE, verify= or cert= cannot be loaded ({why}). Check the paths.",
         )
     return context, None

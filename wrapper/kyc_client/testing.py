@@ -216,7 +216,7 @@ class FakeKYC:
         self.requests: list[Call] = []
         self._server_url: str | None = None
         self._time = _Time()
-        # Ends what is slow when the fake ends.
+        # End what is slow when nobody waits for it any more; new ones then take their place.
         self._over, self._login_over = threading.Event(), threading.Event()
         # Guards what follows and the counters; not held while a handler runs, or over a delay.
         self._lock = threading.Lock()
@@ -268,9 +268,9 @@ class FakeKYC:
             try:
                 yield self
             finally:
-                self._over.set()
-                self._login_over.set()
                 self._server_url = running.respond = None
+                running.hang_up()
+                self._end_waits()
             for error in running.errors:
                 raise error
 
@@ -280,7 +280,8 @@ class FakeKYC:
     def control_time(self) -> Generator[Self, None, None]:
         """Make every `LoginAuth` of this process tell the time by the fake's clock until the block ends.
 
-        Those that exist forget their tokens and failures at both ends, so that no test sees what another left behind.
+        Those that exist forget their tokens and failures at both ends, and logins under way end there, so that no test
+        sees what another left behind.
         """
         before = [(source, source.start_over(self._time.clock())) for source in living_sources()]
         try:
@@ -380,6 +381,13 @@ class FakeKYC:
             self._login_over.set()
             self._login_over = threading.Event()
 
+    def _end_waits(self) -> None:
+        """Send at once what is slow."""
+        with self._lock:
+            for over in (self._over, self._login_over):
+                over.set()
+            self._over, self._login_over = threading.Event(), threading.Event()
+
     # Calls
 
     def on(  # noqa: PLR0913 - what an answer is made of
@@ -413,10 +421,16 @@ class FakeKYC:
 
         Raises:
             ValueError: The path is not one, or is the login's, for which there is `fail_login()`.
-            TypeError: There is more than one answer, or what is not JSON.
+            TypeError: There is more than one answer, or what is no function, or is not JSON.
         """
-        if not path.startswith("/") or "?" in path or path == _LOGIN_PATH:
-            raise ValueError(f"A route's path starts with / and has no query, and is not {_LOGIN_PATH} (fail_login()).")
+        if path == _LOGIN_PATH:
+            raise ValueError("The fake's login is no route: fail_login() and slow_login() say what it answers.")
+        if not path.startswith("/") or "?" in path:
+            raise ValueError(f"A route's path starts with / and has no query: {path!r} is none.")
+        if odd := [part for part in path.split("/") if set(part) & set("{}") and not _PARAMETER.fullmatch(part)]:
+            raise ValueError(f"A {{name}} is letters, digits and _, and stands for a whole segment: not {odd[0]!r}.")
+        if answer is not None and not callable(answer):
+            raise TypeError("The answer= of a route is a function; a fixed answer is json=, content= or status=.")
         if answer is None:
             if json is not _NOTHING and content is not None:
                 raise TypeError("A fixed answer has json or content as its body: not both.")

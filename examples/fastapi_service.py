@@ -1,7 +1,7 @@
 """A FastAPI service that keeps one client for as long as it runs. Copy what you need.
 
-Run `kyc-client sandbox` in another shell, paste what it prints into this one, and then (on another port than the
-sandbox, which has uvicorn's usual 8000):
+It needs `pip install fastapi uvicorn`. Run `kyc-client sandbox` in another shell, paste what it prints into this one,
+and then (on another port than the sandbox, which has uvicorn's usual 8000):
 
     uvicorn --app-dir examples --port 8080 fastapi_service:app
     curl http://127.0.0.1:8080/resource

@@ -1,6 +1,7 @@
 """The guide's way with `requests`, and the same with this library, side by side.
 
-To try it, run `kyc-client sandbox` in another shell and paste what it prints into this one.
+It needs `pip install requests`. To try it, run `kyc-client sandbox` in another shell and paste what it prints into
+this one.
 """
 
 import os

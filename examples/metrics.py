@@ -1,6 +1,7 @@
 """Prometheus metrics of the login, from `on_event`. Copy what you need.
 
-To try it, run `kyc-client sandbox` in another shell and paste what it prints into this one.
+It needs `pip install prometheus-client`. To try it, run `kyc-client sandbox` in another shell and paste what it prints
+into this one.
 """
 
 from prometheus_client import Counter, Gauge, Histogram, generate_latest

@@ -1,7 +1,8 @@
 """The token for what is not httpx: `requests`, and a websocket. Copy what you need.
 
-To try it, run `kyc-client sandbox` in another shell and paste what it prints into this one. The sandbox has no
-websocket; `python examples/token_elsewhere.py wss://…` listens on one of yours.
+It needs `pip install requests websockets`. To try it, run `kyc-client sandbox` in another shell and paste what it
+prints into this one. The sandbox has no websocket; `python examples/token_elsewhere.py wss://…` listens on one of
+yours.
 
 `get_token()` logs in if it must, and renews; a 401 it cannot see. Where one comes, `auth.reset()` forgets the token.
 """

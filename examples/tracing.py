@@ -1,6 +1,7 @@
 """OpenTelemetry traces of calls and logins, with `opentelemetry-instrumentation-httpx`. Copy what you need.
 
-To try it, run `kyc-client sandbox` in another shell and paste what it prints into this one.
+It needs `pip install opentelemetry-sdk opentelemetry-instrumentation-httpx`. To try it, run `kyc-client sandbox` in
+another shell and paste what it prints into this one.
 """
 
 import os

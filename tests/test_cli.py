@@ -8,6 +8,7 @@ import json
 import os
 import pty
 import re
+import runpy
 import shlex
 import signal
 import socket
@@ -60,6 +61,14 @@ def once_it_serves(monkeypatch: pytest.MonkeyPatch) -> OnceItServes:
 def stop() -> None:
     """Send this process what `kill` sends."""
     signal.raise_signal(signal.SIGTERM)
+
+
+def test_module_is_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """`python -m kyc_client` is the same command, where no script is on the PATH."""
+    monkeypatch.setattr(sys, "argv", ["ignored", "--version"])
+    with pytest.raises(SystemExit, match=r"^0$"):
+        runpy.run_module("kyc_client", run_name="__main__")
+    assert capsys.readouterr().out == f"kyc-client {kyc_client.__version__}\n"
 
 
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:

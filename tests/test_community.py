@@ -44,3 +44,23 @@ def test_workflow_checks_every_supported_python() -> None:
     assert len(used) == 3
     for action in used:
         assert re.fullmatch(r"actions/[a-z-]+@v\d+\.\d+\.\d+", action)
+
+
+def test_badges_say_what_is_so() -> None:
+    """They are files of ours, asked of no other host, and what they say is what the project's settings say."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    supported = re.findall(r"Python :: (3\.\d+)", "\n".join(settings["project"]["classifiers"]))
+    assert settings["tool"]["mypy"]["strict"]
+    assert settings["tool"]["pyright"]["typeCheckingMode"] == "strict"
+    said = {
+        "python": f"python: {supported[0]} to {supported[-1]}",
+        "types": "types: mypy and pyright, strict",
+        "coverage": f"coverage: {settings['tool']['coverage']['report']['fail_under']} %",
+        "licence": f"licence: {settings['project']['license']}",
+    }
+    shown = re.findall(r"\(docs/assets/badge-(\w+)\.svg\)", (ROOT / "README.md").read_text("utf-8"))
+    assert sorted(shown) == sorted(said)
+    for name, text in said.items():
+        picture = (ROOT / "docs" / "assets" / f"badge-{name}.svg").read_text("utf-8")
+        assert f"<title>{text}</title>" in picture
+        assert re.findall(r"https?://[^\"]+", picture) == ["http://www.w3.org/2000/svg"]

@@ -444,6 +444,22 @@ def test_an_operation_that_can_not_be_edited(name, old, new, message, raw_large,
 
 
 @pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("address.py", "def to_dict(", "def as_dict("),
+        ("address.py", "def from_dict(", "def from_dict(cls): ...\n    def from_dict("),
+        ("health_status.py", "(StrEnum)", "(StrEnum, Flag)"),
+    ],
+)
+def test_models_that_can_not_be_described(name, old, new, raw_large, tmp_path):
+    """A method or an enum that would stay without a docstring is an error."""
+    assert old in (raw_large / "models" / name).read_text("utf-8")
+    package = spoil(raw_large, tmp_path, f"models/{name}", old, new)
+    with pytest.raises(generate.GenerationError, match=rf"models/{name}: expected an enum, or to_dict.*adapt tools"):
+        models.describe(package)
+
+
+@pytest.mark.parametrize(
     ("old", "new"),
     [
         ("from .address import Address", "from .address import Address as Address"),

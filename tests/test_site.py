@@ -115,7 +115,7 @@ def test_the_site_without_node(tmp_path: Path, capsys: pytest.CaptureFixture[str
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A copy of what the site is made from, to break."""
-    for name in ("docs", "examples", "wrapper"):
+    for name in ("docs", "examples", "wrapper", "generated"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("zensical.toml", "openapi.yaml"):
         shutil.copy(ROOT / name, tmp_path)

@@ -110,6 +110,13 @@ EDITS = (
     ),
     Edit(
         "types.py",
+        "class Unset:\n",
+        'class Unset:\n    """What an optional field is that was left out: `UNSET`, of which there is one."""\n\n',
+        1,
+        "every public name has a docstring",
+    ),
+    Edit(
+        "types.py",
         "        return False\n",
         "        return False\n"
         "\n"

@@ -73,6 +73,33 @@ def mask_models(package: Path, shapes: dict[frozenset[str], set[str]]) -> None:
         )
 
 
+DESCRIBED = "every public name has a docstring"
+DOCSTRINGS = {
+    "to_dict": "As a dictionary, which can be sent as JSON.",
+    "to_multipart": "As the parts of a form, for an upload.",
+    "from_dict": "Read what JSON has; the opposite of `to_dict()`.",
+    "additional_keys": "The names of the fields that the document does not describe.",
+}
+METHOD = re.compile(rf"^( +)def ({'|'.join(DOCSTRINGS)})\(.*:\n", re.MULTILINE)
+ENUM = re.compile(r"^class \w+\((?:StrEnum|IntEnum|str, Enum|int, Enum)\):\n", re.MULTILINE)
+BARE_CLASS = re.compile(r'^class \w+:\n(?!\s*""")', re.MULTILINE)
+
+
+def describe(package: Path) -> None:
+    """Give the methods of each model, and what the document does not describe, the docstring that they lack."""
+    for path in sorted(package.glob("models/[!_]*.py")):
+        text = path.read_text("utf-8")
+        if "def from_dict(" not in text:
+            text, found = ENUM.subn(r'\g<0>    """One of the values that the document names."""\n\n', text)
+        else:
+            text = BARE_CLASS.sub(r'\g<0>    """An object of which the document says no more."""\n\n', text)
+            text, found = METHOD.subn(lambda method: f'{method[0]}{method[1]}    """{DOCSTRINGS[method[2]]}"""\n', text)
+            found = found >= 2 and text.count("def to_dict(") == text.count("def from_dict(") == 1
+        if found != 1:
+            raise ShapeError(f"models/{path.name}: expected an enum, or to_dict and from_dict.", DESCRIBED, "_models")
+        path.write_text(text, "utf-8")
+
+
 LAZY = "importing an operation costs the same however many models there are"
 LOADED = "what a call needs is loaded along with its operation"
 INIT = '''\

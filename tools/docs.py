@@ -49,7 +49,7 @@ def build(out: Path, root: Path = ROOT, redocly: Tool = REDOCLY) -> None:
     with tempfile.TemporaryDirectory(prefix="kyc-docs-") as folder:
         stage = Path(folder).resolve()
         # The builder reads nothing outside of its own folder.
-        for name in ("docs", "examples", "wrapper"):
+        for name in ("docs", "examples", "wrapper", "generated"):
             shutil.copytree(root / name, stage / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(root / CONFIG, stage)
         check_navigation(stage)

@@ -13,7 +13,7 @@ from typing import Any
 
 from _checks import check_imports, check_secrets, check_types, compile_package
 from _edits import EDITS, edit_operations
-from _models import load_lazily, load_references, mask_models
+from _models import describe, load_lazily, load_references, mask_models
 from _names import check_names
 from _output import MARK, compare, refuse_foreign, swap
 from _refusals import check_spec
@@ -42,6 +42,7 @@ def build(spec_path: Path, package: Path) -> dict[str, Any]:
         edit.apply(package)
     edit_operations(package, spec, public)
     mask_models(package, shapes)
+    describe(package)
     load_references(package)
     load_lazily(package, name)
     for path in package.rglob("*.py"):

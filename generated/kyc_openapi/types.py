@@ -11,6 +11,8 @@ from attrs import define, field
 
 
 class Unset:
+    """What an optional field is that was left out: `UNSET`, of which there is one."""
+
     def __bool__(self) -> Literal[False]:
         return False
 

@@ -1,7 +1,7 @@
 """The fake API of `testing` over a real socket: a small HTTP/1.1 server on 127.0.0.1, of the standard library.
 
 A service under test needs nothing patched to find it, since the library allows `http://` to this machine; and it meets
-real connections, pools, chunks and time-outs there.
+real connections, pools, chunks and timeouts there.
 """
 
 from __future__ import annotations

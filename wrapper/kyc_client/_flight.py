@@ -9,7 +9,7 @@
                     (but a request whose body cannot be sent twice waits, as in the hard phase)
     hard            wait for the login; should it fail, use the token as long as it has not expired
 
-A login runs in a short-lived daemon thread of its own, so it belongs to no caller: nobody's cancellation, time-out or
+A login runs in a short-lived daemon thread of its own, so it belongs to no caller: nobody's cancellation, timeout or
 closed loop disturbs it, and a renewal in the background is a login that nobody waits for. All meet on one
 `concurrent.futures.Future`. What a login ends with:
 
@@ -458,7 +458,7 @@ class TokenSource:
                 return result
 
     def _land(self, flight: Flight, outcome: Lease | Failure | _Setback) -> bool:
-        """Install what the login brought, and wake all who wait; of a login and its time-out, the first counts."""
+        """Install what the login brought, and wake all who wait; of a login and its timeout, the first counts."""
         with self._lock:
             if flight.landed:
                 return False

@@ -15,12 +15,13 @@
 | `LoginFailed` | WARNING `login failed (<reason>) after <seconds> s, next attempt in <seconds> s at the earliest: ` |
 | `TokenRejected` | INFO `token rejected by the API, and dropped` |
 
-The message of a failure goes on with that of the error, and each ends with the base URL in brackets. No event holds a
+Of a token that does not tell its end, the second says so. The message of a failure goes on with that of the error, and
+each ends with the base URL in brackets. No event holds a
 secret, and all can be pickled.
 
 The function is called in the thread in which it happens: a login's own thread, or for `TokenRejected` that of the call
 that met the 401, which may be an event loop's. So it should count, and return. What it raises is logged and goes no
-further. It may not call the client whose login has just started: that would wait for itself.
+further. It must not call the client whose login has just started: that would wait for itself.
 """
 
 from __future__ import annotations

@@ -263,6 +263,9 @@ class Sandbox:
         SandboxError: The server did not start in time, or the port cannot be had.
     """
 
+    active: Credentials
+    inactive: Credentials
+    unverified: Credentials
     base_url: str
 
     def __init__(

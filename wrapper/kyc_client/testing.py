@@ -12,11 +12,11 @@ What is real, and what is simulated:
     the address     The fixture serves on 127.0.0.1, over a socket, and sets the environment. So `kyc_client.connect()`
                     anywhere in the service finds it with nothing patched, as do `LoginAuth` on an httpx client, other
                     HTTP libraries and child processes. Its port stays the same for the whole pytest session, so a
-                    client that a module has made once works in every test. Bodies, pools and time-outs are real.
+                    client that a module has made once works in every test. Bodies, pools and timeouts are real.
     in memory       `transport` is the same fake without a socket, for sync and async httpx clients. Bodies are consumed
                     as they are sent, so what cannot be sent twice fails as it does on a connection; answers are
-                    streams; a slow answer runs into the client's read time-out. Pools, proxies, TLS, connection
-                    time-outs and other hosts are not there.
+                    streams; a slow answer runs into the client's read timeout. Pools, proxies, TLS, connection
+                    timeouts and other hosts are not there.
     the login       As the API's: wrong credentials, empty fields, and every status that you ask for. Tokens look like
                     the API's, and are signed by nobody. Unlike the API's, no two of them are the same.
     time            The fake's clock stands still, but for a microsecond at each look, until `advance()` or `expire()`
@@ -207,6 +207,13 @@ class FakeKYC:
         requests: Every request, logins too, oldest first.
     """
 
+    token_lifetime: float | None
+    credentials: Credentials
+    transport: FakeTransport
+    logins: int
+    login_attempts: int
+    requests: list[Call]
+
     def __init__(self, *, token_lifetime: float | None = 3600, credentials: Credentials | None = None) -> None:
         self.token_lifetime = token_lifetime
         self.credentials = credentials or Credentials("fake-user@example.com", "fake-password-for-tests")
@@ -363,7 +370,7 @@ class FakeKYC:
             )
 
     def slow_login(self, seconds: float) -> None:
-        """Answer logins only after so many real seconds, from now on; the client's read time-out may come first.
+        """Answer logins only after so many real seconds, from now on; the client's read timeout may come first.
 
         Whoever waits for it waits as for the API: a thread blocks, a task does not block its event loop. When the
         fake's `serve()` ends, what is slow ends too.
@@ -413,7 +420,7 @@ class FakeKYC:
             json: Its body, sent as JSON.
             content: Its body, sent as it is.
             headers: Its headers.
-            delay: Real seconds that the answer takes; the client's read time-out may come first.
+            delay: Real seconds that the answer takes; the client's read timeout may come first.
             public: Whether the route needs no token.
 
         Returns:

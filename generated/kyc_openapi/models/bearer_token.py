@@ -27,6 +27,7 @@ class BearerToken:
     )
 
     def to_dict(self) -> dict[str, Any]:
+        """As a dictionary, which can be sent as JSON."""
         access_token = self.access_token
 
         token_type = self.token_type
@@ -44,6 +45,7 @@ class BearerToken:
 
     @classmethod
     def from_dict(cls: type[T], src_dict: Mapping[str, Any]) -> T:
+        """Read what JSON has; the opposite of `to_dict()`."""
         d = dict(src_dict)
         access_token = d.pop("access_token")
 
@@ -59,6 +61,7 @@ class BearerToken:
 
     @property
     def additional_keys(self) -> list[str]:
+        """The names of the fields that the document does not describe."""
         return list(self.additional_properties.keys())
 
     def __getitem__(self, key: str) -> Any:

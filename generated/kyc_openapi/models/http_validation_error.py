@@ -27,6 +27,7 @@ class HTTPValidationError:
     additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
+        """As a dictionary, which can be sent as JSON."""
         detail = []
         for detail_item_data in self.detail:
             detail_item = detail_item_data.to_dict()
@@ -44,6 +45,7 @@ class HTTPValidationError:
 
     @classmethod
     def from_dict(cls: type[T], src_dict: Mapping[str, Any]) -> T:
+        """Read what JSON has; the opposite of `to_dict()`."""
         from ..models.validation_error import ValidationError  # noqa: PLC0415
 
         d = dict(src_dict)
@@ -63,6 +65,7 @@ class HTTPValidationError:
 
     @property
     def additional_keys(self) -> list[str]:
+        """The names of the fields that the document does not describe."""
         return list(self.additional_properties.keys())
 
     def __getitem__(self, key: str) -> Any:

@@ -4,6 +4,8 @@ from enum import StrEnum
 
 
 class LoginErrorCode(StrEnum):
+    """One of the values that the document names."""
+
     LOGIN_BAD_CREDENTIALS = "LOGIN_BAD_CREDENTIALS"
     LOGIN_USER_NOT_VERIFIED = "LOGIN_USER_NOT_VERIFIED"
 

@@ -36,6 +36,7 @@ class LoginForm:
     )
 
     def to_dict(self) -> dict[str, Any]:
+        """As a dictionary, which can be sent as JSON."""
         username = self.username
 
         password = self.password
@@ -57,6 +58,7 @@ class LoginForm:
 
     @classmethod
     def from_dict(cls: type[T], src_dict: Mapping[str, Any]) -> T:
+        """Read what JSON has; the opposite of `to_dict()`."""
         d = dict(src_dict)
         username = d.pop("username")
 
@@ -79,6 +81,7 @@ class LoginForm:
 
     @property
     def additional_keys(self) -> list[str]:
+        """The names of the fields that the document does not describe."""
         return list(self.additional_properties.keys())
 
     def __getitem__(self, key: str) -> Any:

@@ -18,6 +18,7 @@ class Resource:
     additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
+        """As a dictionary, which can be sent as JSON."""
 
         field_dict: dict[str, Any] = {}
         field_dict.update(self.additional_properties)
@@ -26,6 +27,7 @@ class Resource:
 
     @classmethod
     def from_dict(cls: type[T], src_dict: Mapping[str, Any]) -> T:
+        """Read what JSON has; the opposite of `to_dict()`."""
         d = dict(src_dict)
         resource = cls()
 
@@ -34,6 +36,7 @@ class Resource:
 
     @property
     def additional_keys(self) -> list[str]:
+        """The names of the fields that the document does not describe."""
         return list(self.additional_properties.keys())
 
     def __getitem__(self, key: str) -> Any:

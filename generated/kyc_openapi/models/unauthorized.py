@@ -23,6 +23,7 @@ class Unauthorized:
     additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
+        """As a dictionary, which can be sent as JSON."""
         detail = self.detail
 
         field_dict: dict[str, Any] = {}
@@ -37,6 +38,7 @@ class Unauthorized:
 
     @classmethod
     def from_dict(cls: type[T], src_dict: Mapping[str, Any]) -> T:
+        """Read what JSON has; the opposite of `to_dict()`."""
         d = dict(src_dict)
         detail = d.pop("detail")
 
@@ -49,6 +51,7 @@ class Unauthorized:
 
     @property
     def additional_keys(self) -> list[str]:
+        """The names of the fields that the document does not describe."""
         return list(self.additional_properties.keys())
 
     def __getitem__(self, key: str) -> Any:

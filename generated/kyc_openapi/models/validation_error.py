@@ -35,6 +35,7 @@ class ValidationError:
     )
 
     def to_dict(self) -> dict[str, Any]:
+        """As a dictionary, which can be sent as JSON."""
         loc = []
         for loc_item_data in self.loc:
             loc_item: int | str
@@ -67,6 +68,7 @@ class ValidationError:
 
     @classmethod
     def from_dict(cls: type[T], src_dict: Mapping[str, Any]) -> T:
+        """Read what JSON has; the opposite of `to_dict()`."""
         d = dict(src_dict)
         loc = []
         _loc = d.pop("loc")
@@ -100,6 +102,7 @@ class ValidationError:
 
     @property
     def additional_keys(self) -> list[str]:
+        """The names of the fields that the document does not describe."""
         return list(self.additional_properties.keys())
 
     def __getitem__(self, key: str) -> Any:

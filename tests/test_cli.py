@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import json
 import os
@@ -64,7 +65,9 @@ def stop() -> None:
 
 
 def test_module_is_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """`python -m kyc_client` is the same command, where no script is on the PATH."""
+    """`python -m kyc_client` is the same command, where no script is on the PATH; to import it runs nothing."""
+    importlib.import_module("kyc_client.__main__")
+    del sys.modules["kyc_client.__main__"]
     monkeypatch.setattr(sys, "argv", ["ignored", "--version"])
     with pytest.raises(SystemExit, match=r"^0$"):
         runpy.run_module("kyc_client", run_name="__main__")

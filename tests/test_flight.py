@@ -741,6 +741,37 @@ def test_start_over_forgets_everything_and_goes_by_the_other_clock(
     assert source.fresh() is None
 
 
+def test_start_over_ends_the_login_under_way(source: TokenSource, endpoint: Endpoint) -> None:
+    """Its attempt is closed, no further one is made, and it tells nobody; when that returns, its thread has ended."""
+    closed = threading.Event()
+
+    def attempt(credentials: Credentials, *, within: float, run_async: Any, opened: Callable[..., Any]) -> Failure:
+        endpoint.tried.append(credentials)
+        opened(closed.set)
+        closed.wait(10)
+        return UNAVAILABLE
+
+    endpoint.attempt = attempt  # type: ignore[method-assign]
+    steps = source.acquire()
+    flight = next(steps)
+    while not endpoint.tried:
+        flight.ended.wait(0.002)
+    source.start_over()
+    assert flight.login_thread is not None
+    assert not flight.login_thread.is_alive()
+    assert len(endpoint.tried) == 1
+    assert source._flight is None
+
+
+def test_start_over_before_the_login_has_begun(source: TokenSource, endpoint: Endpoint) -> None:
+    """A login whose thread has not come so far yet finds out by itself, and its outcome is nobody's."""
+    flight = source._flight = Flight(source._epoch, math.inf, reason="cold")
+    source.start_over()
+    assert flight.landed
+    source._fly(flight)
+    assert source.fresh() is None
+
+
 def test_sources_in_use_are_known(source: TokenSource) -> None:
     """Those that are not have gone with their last user."""
     assert source in flight_module.living_sources()
@@ -832,8 +863,8 @@ def test_credentials_callable_that_uses_the_client_itself_is_told_so(endpoint: E
     with pytest.raises(ConfigurationError) as caught:
         take(source)
     assert str(caught.value) == (
-        "The credentials callable (or the transport) of this client uses the client itself while it logs in. "
-        "Give it a client of its own."
+        "What runs in the middle of this client's login (its credentials callable, its on_event or its transport) uses "
+        "the client itself. Give it a client of its own."
     )
     assert endpoint.tried == []
 

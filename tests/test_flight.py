@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextvars
+import itertools
 import math
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,7 @@ from kyc_client._loops import run_on_private_loop
 from kyc_client._token import Clock, Lease, Phase
 
 if TYPE_CHECKING:
+    import types
     from collections.abc import Callable
 
 A = Credentials("fake-user", "fake-password-a")
@@ -595,6 +598,31 @@ def test_stand_off_counts_a_login_once_however_many_learn_of_it(
     assert refused(source, lease)
 
 
+def test_late_401_for_a_token_that_a_request_had_waited_for(source: TokenSource, endpoint: Endpoint) -> None:
+    """B1: by then there is a newer one: the request goes again with that, and no stand-off begins."""
+    old = take(source)
+    assert refused(source, old)
+    new = take(source)
+    assert refused_anew(source, old)
+    assert source.fresh() is new
+    assert refused(source, new)
+    assert len(endpoint.tried) == 2
+
+
+def test_401_in_a_cool_down_takes_the_token_from_nobody(source: TokenSource, endpoint: Endpoint, time: Time) -> None:
+    """F8: an endpoint that always says 401 must not cost the others a token that no login could replace now."""
+    old = take(source)
+    time.advance(830)
+    endpoint.script = [Failure(LoginUnavailableError, "x", retry_after=100), endpoint.grant]
+    assert take(source) is old
+    settle(source)
+    assert not refused(source, old)
+    assert take(source) is old
+    time.advance(100)
+    assert refused(source, old)
+    assert take(source) is not old
+
+
 def test_newer_token_is_used_even_in_a_stand_off(source: TokenSource, time: Time) -> None:
     """A 401 for a token that has been replaced costs no login, so that nothing speaks against another try."""
     old = take(source)
@@ -765,11 +793,19 @@ def test_start_over_ends_the_login_under_way(source: TokenSource, endpoint: Endp
 
 def test_start_over_before_the_login_has_begun(source: TokenSource, endpoint: Endpoint) -> None:
     """A login whose thread has not come so far yet finds out by itself, and its outcome is nobody's."""
-    flight = source._flight = Flight(source._epoch, math.inf, reason="cold")
+    flight = source._flight = Flight(source._epoch, 0.0, math.inf, reason="cold")
     source.start_over()
     assert flight.landed
     source._fly(flight)
     assert source.fresh() is None
+
+
+def test_reset_ends_a_stand_off(source: TokenSource) -> None:
+    """An operator who knows better: the next 401 is mended by a login again."""
+    refused_anew(source, take(source))
+    assert not refused(source, take(source))
+    source.reset()
+    assert refused(source, take(source))
 
 
 def test_sources_in_use_are_known(source: TokenSource) -> None:
@@ -829,17 +865,57 @@ def test_logins_get_rare_when_they_hang_for_good(time: Time) -> None:
     take(source)
 
 
-def test_flight_that_nobody_flies_is_given_up_after_the_deadline(source: TokenSource, time: Time) -> None:
-    """Rule 2: should its thread have died before it began, a caller lands it a second later, and logins go on."""
-    dead = source._flight = Flight(0, time.monotonic + 20, reason="cold")
-    time.advance(21)
+def test_flight_that_nobody_flies_is_flown_by_who_waits_for_it(
+    source: TokenSource, endpoint: Endpoint, time: Time
+) -> None:
+    """A6: whoever was to start its thread was interrupted; a second later another caller starts it."""
+    left = source._flight = Flight(0, time.monotonic, 20, reason="cold")
+    steps = source.acquire()
+    assert next(steps) is left
+    assert not left.pilot.locked()
+    time.advance(1.1)
+    assert wait_sync(steps) is source.fresh()
+    assert endpoint.tried == [A]
+
+
+def test_renewal_that_nobody_flies_is_flown_by_the_next_call(
+    source: TokenSource, endpoint: Endpoint, time: Time
+) -> None:
+    """Likewise in the soft phase, in which nobody waits for it."""
+    old = take(source)
+    time.advance(830)
+    source._flight = Flight(0, time.monotonic, 20, reason="renewal")
+    assert take(source) is old
+    assert len(endpoint.tried) == 1
+    time.advance(1.1)
+    assert take(source) is old
+    settle(source)
+    assert source.fresh() is not old
+    assert len(endpoint.tried) == 2
+
+
+def test_flight_whose_thread_has_died_is_given_up_after_the_deadline(source: TokenSource, time: Time) -> None:
+    """Rule 2: a caller lands it a second later, and logins go on."""
+    dead = source._flight = Flight(0, time.monotonic, 20, reason="cold")
+    dead.pilot.acquire()
+    time.advance(20.9)
     assert next(source.acquire()) is dead
-    time.advance(0.5)
+    time.advance(0.2)
     with pytest.raises(LoginUnavailableError, match="not completed within 20 s"):
         take(source)
     assert dead.landed
     time.advance(1)
     assert take(source) is source.fresh()
+
+
+def test_flight_has_one_pilot(source: TokenSource, endpoint: Endpoint) -> None:
+    """However often it is started, it logs in once."""
+    lease = take(source)
+    flight = Flight(0, 0.0, math.inf, reason="cold")
+    for _ in range(3):
+        source._fly(flight)
+    assert len(endpoint.tried) == 2
+    assert source.fresh() is not lease
 
 
 def test_threads_of_a_login_have_a_name_and_keep_no_process_alive(endpoint: Endpoint, time: Time) -> None:
@@ -870,10 +946,10 @@ def test_credentials_callable_that_uses_the_client_itself_is_told_so(endpoint: E
 
 
 @pytest.mark.parametrize("interrupt", [KeyboardInterrupt, MemoryError])
-def test_thread_that_is_interrupted_at_its_start_leaves_no_flight_behind(
-    source: TokenSource, time: Time, monkeypatch: pytest.MonkeyPatch, interrupt: type[BaseException]
+def test_thread_that_cannot_be_started_now_is_started_by_the_next_caller(
+    source: TokenSource, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, interrupt: type[BaseException]
 ) -> None:
-    """A6: Ctrl-C in the middle of starting the thread reaches the caller; the others are told, and not blocked."""
+    """A6: Ctrl-C before the thread of a login is there reaches the caller, and nobody else learns of it."""
 
     def start(self: threading.Thread) -> None:
         raise interrupt
@@ -882,17 +958,74 @@ def test_thread_that_is_interrupted_at_its_start_leaves_no_flight_behind(
         patch.setattr(flight_module.threading.Thread, "start", start)
         with pytest.raises(interrupt):
             take(source)
-    assert source._flight is None
-    _is_told_of_the_interruption(source)
-    time.advance(1)
-    take(source)
+    assert take(source) is source.fresh()
+    assert endpoint.tried == [A]
 
 
-def _is_told_of_the_interruption(source: TokenSource) -> None:
-    with pytest.raises(LoginUnavailableError) as caught:
+def interrupt_at_line(number: int, source: TokenSource) -> bool:
+    """Take a token, and be interrupted at that line of what starts a login; False if there are not so many."""
+    code = {function.__code__ for function in (TokenSource.acquire, TokenSource._next_step, TokenSource._launch)}
+    code |= {Flight.__init__.__code__, threading.Thread.__init__.__code__, threading.Thread.start.__code__}
+    seen: set[tuple[types.CodeType, int]] = set()
+
+    def trace(frame: types.FrameType, event: str, _: object) -> Any:
+        if frame.f_code not in code:
+            return None
+        # Not where a `with` ends, which is its line once more: there Python lets no signal in before the lock is free.
+        if event == "line" and (line := (frame.f_code, frame.f_lineno)) not in seen:
+            seen.add(line)
+            if len(seen) == number:
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
         take(source)
-    what = "The login was interrupted. Try again. (Known from an earlier login; the next one is tried in 1 s.)"
-    assert str(caught.value) == what
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+def test_interruption_at_any_line_blocks_nobody() -> None:
+    """A5, A6: wherever Ctrl-C hits the caller that starts a login, the next caller gets a token of at most one more."""
+    for number in itertools.count(1):
+        time = Time()
+        endpoint = Endpoint(time)
+        source = TokenSource(endpoint, lambda: A, time.clock)
+        if not interrupt_at_line(number, source):
+            break
+        time.advance(1.1)
+        assert take(source) is source.fresh()
+        assert len(endpoint.tried) == 1
+    assert number > 40
+
+
+def test_error_of_a_signal_handlers_is_not_taken_for_a_lack_of_threads(
+    source: TokenSource, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A soft time limit may be a RuntimeError, and hit while the thread, which is there, says that it is."""
+
+    def start(self: threading.Thread) -> None:
+        begin(self)
+        raise RuntimeError("fake soft time limit")
+
+    begin = threading.Thread.start
+    with monkeypatch.context() as patch:
+        patch.setattr(flight_module.threading.Thread, "start", start)
+        with pytest.raises(RuntimeError, match="soft time limit"):
+            take(source)
+    assert take(source) is source.fresh()
+    assert len(endpoint.tried) == 1
+
+
+def test_login_that_needs_what_its_waiter_has_interrupted_ends(endpoint: Endpoint) -> None:
+    """A call in a signal handler, in the middle of what the lock guards, waits for what waits for it: not for ever."""
+    source = TokenSource(endpoint, lambda: A, Clock(), deadline=0.05)
+    with source._lock, pytest.raises(LoginUnavailableError, match="not completed within"):
+        take(source)
 
 
 def test_call_in_a_signal_handler_does_not_wait_for_its_own_thread(source: TokenSource) -> None:
@@ -905,7 +1038,7 @@ def test_call_in_a_signal_handler_does_not_wait_for_its_own_thread(source: Token
 
 def test_attempt_that_opens_after_the_deadline_is_closed_at_once() -> None:
     """The deadline may pass between two attempts; the next connection is not left open."""
-    flight = Flight(0, math.inf, reason="cold")
+    flight = Flight(0, 0.0, math.inf, reason="cold")
     flight.close()
     flight.landed = True
     closed = threading.Event()
@@ -915,7 +1048,7 @@ def test_attempt_that_opens_after_the_deadline_is_closed_at_once() -> None:
 
 def test_trouble_in_closing_an_attempt_is_nobodys(time: Time) -> None:
     """A connection that another thread reads from may not like to be closed."""
-    flight = Flight(0, math.inf, reason="cold")
+    flight = Flight(0, 0.0, math.inf, reason="cold")
     flight.landed = True
 
     def close() -> None:
@@ -926,7 +1059,7 @@ def test_trouble_in_closing_an_attempt_is_nobodys(time: Time) -> None:
 
 def test_late_outcome_after_the_deadline_is_ignored(source: TokenSource, endpoint: Endpoint, time: Time) -> None:
     """The first outcome of a flight counts: all who waited have gone with it."""
-    flight = Flight(0, math.inf, reason="cold")
+    flight = Flight(0, 0.0, math.inf, reason="cold")
     source._land(flight, UNAVAILABLE)
     source._land(flight, Lease("late-fake-token", issued_at=None, monotonic=0, wall=0, jitter=0))
     assert source.fresh() is None
@@ -934,7 +1067,7 @@ def test_late_outcome_after_the_deadline_is_ignored(source: TokenSource, endpoin
 
 def test_deadline_after_the_landing_ends_nothing(source: TokenSource) -> None:
     """A timer that fires too late leaves the connection alone, which may be somebody else's by now."""
-    flight = Flight(0, math.inf, reason="cold")
+    flight = Flight(0, 0.0, math.inf, reason="cold")
     closed: list[int] = []
     flight.opened(lambda: closed.append(1))
     source._land(flight, UNAVAILABLE)
@@ -991,7 +1124,10 @@ def test_interrupted_inline_login_leaves_no_flight_behind(
     endpoint.script = [stop, endpoint.grant]
     with pytest.raises(interrupt):
         take(source)
-    _is_told_of_the_interruption(source)
+    with pytest.raises(LoginUnavailableError) as caught:
+        take(source)
+    what = "The login was interrupted. Try again. (Known from an earlier login; the next one is tried in 1 s.)"
+    assert str(caught.value) == what
     time.advance(1)
     take(source)
     assert len(endpoint.tried) == 2

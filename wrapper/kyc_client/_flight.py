@@ -32,6 +32,7 @@ After a 401 (`reject`, `cured`):
     a login that began after the 401 that it was to cure (or after the request had come to wait for it), and did not,
     means that the server means it: for 1 s, doubling to 10 s, a 401 is left as it is, and the token stays; a login
     that does cure one ends that
+    in a cool-down a 401 is left as it is too, since no login can cure it: others may still be served for the token
     a request that cannot be sent again will not learn whether a login cures its 401: the same times lie between the
     tokens that such requests drop
 
@@ -99,6 +100,8 @@ class Backoff:
         self.delay = 0.0
 
     def extend(self, now: float, at_least: float | None = None) -> None:
+        if now > self.until + self.limit:
+            self.delay = 0.0  # So long ago that it is no time in a row any more.
         self.delay = min(self.limit, max(self.first, 2 * self.delay))
         self.until = now + max(self.delay, at_least or 0.0)
 
@@ -125,11 +128,24 @@ class _Setback:
 
 
 class Flight:
-    """One login under way."""
+    """One login under way.
 
-    def __init__(self, epoch: int, deadline: float, run_async: RunAsync | None = None, *, reason: Reason) -> None:
+    Args:
+        epoch: how many resets there were before it.
+        now: the monotonic clock.
+        seconds: how long it may take in all.
+        run_async: the way onto the event loop of whoever asked first, for a transport that works nowhere else.
+        reason: what makes it necessary.
+    """
+
+    def __init__(
+        self, epoch: int, now: float, seconds: float, run_async: RunAsync | None = None, *, reason: Reason
+    ) -> None:
         self.epoch = epoch
-        self.deadline = deadline
+        self.launched = now
+        self.deadline = now + seconds
+        # Seconds to wait for it before looking after it: few, until there is a thread that will land it.
+        self.patience = _GRACE
         self.reason: Reason = reason
         self.run_async = run_async or run_on_private_loop
         # The thread whose event loop carries this login: a sync call there blocks the loop, so it must not wait.
@@ -139,6 +155,8 @@ class Flight:
         self.landed = False
         self.ended = threading.Event()
         self._close: Callable[[], None] | None = None
+        # Taken by the one thread that flies it; whoever comes later has nothing to do.
+        self.pilot = threading.Lock()
         self.future: Future[Lease | _Setback] = Future()
         # Marked as running before anybody waits: a waiter that goes away could cancel a pending future for all.
         self.future.set_running_or_notify_cancel()
@@ -188,7 +206,8 @@ class TokenSource:
         self._deadline = deadline
         self._reporter = reporter or Reporter()
         # Guards all that follows. Held for assignments only: never over I/O, a wait, an await or a yield. Re-entrant,
-        # since a signal handler or a finalizer may make a call in the middle of them.
+        # since a signal handler or a finalizer may make a call in the middle of them: one with a good token goes
+        # through, and one that needs a login waits for what it has itself interrupted, until the deadline.
         self._lock = threading.RLock()
         self._lease: Lease | None = None
         self._flight: Flight | None = None
@@ -235,10 +254,10 @@ class TokenSource:
                 return step
             if isinstance(step, _Setback):
                 raise step.error(self._clock.monotonic())
-            if self._clock.monotonic() > step.deadline + _GRACE:
-                self._time_out(step)  # It should have landed long ago: what was to see to it has died.
-                continue
             yield step
+            while not step.future.done():
+                self._look_after(step)
+                yield step
             if step.epoch < epoch:
                 continue  # That login had begun before a reset which this caller came after.
             outcome = step.future.result()
@@ -263,9 +282,11 @@ class TokenSource:
                 return _Setback(self._cooldown_failure, self._cooldown.until, cached=True)
             is_new = self._flight is None
             reason: Reason = "rejected" if self._rejected else "cold" if self._lease is None else "renewal"
-            flight = self._flight = self._flight or Flight(self._epoch, now + self._deadline, run_async, reason=reason)
+            flight = self._flight = self._flight or Flight(self._epoch, now, self._deadline, run_async, reason=reason)
         if is_new:
             self._launch(flight)
+        else:
+            self._look_after(flight)
         if lease is not None and not patient and self._phase(lease) is Phase.SOFT:
             return lease
         if flight.login_thread is threading.current_thread() and not flight.landed:
@@ -275,7 +296,7 @@ class TokenSource:
             )
         if runner is None and flight.loop_thread == threading.get_ident():
             # A login apart from the others': this call blocks the loop that theirs needs.
-            flight = Flight(flight.epoch, now + self._deadline, reason=flight.reason)
+            flight = Flight(self._epoch, now, self._deadline, reason=flight.reason)
             self._launch(flight)
         return flight
 
@@ -300,23 +321,26 @@ class TokenSource:
             since: when the request came to wait for a token. If the login began later, it was made for this request.
             repeatable: whether the request can be sent again, so that it will be known whether the login helps.
         """
-        dropped = False
         with self._lock:
             now = self._clock.monotonic()
+            if self._lease is not lease:
+                return repeatable  # There is, or will be, a newer one.
             if lease.began >= since and self._phase(lease) is not Phase.EXPIRED:
                 # Of the many requests that learn this of one login, the first counts.
                 if now >= self._standoff.until:
                     self._standoff.extend(now)
                 return False
-            if self._lease is lease:
-                if now < self._standoff.until or (not repeatable and now < self._unproven.until):
-                    return False
-                self._lease = None
-                self._rejected = dropped = True
-                if not repeatable:
-                    self._unproven.extend(now)
-        if dropped:
-            self._reporter.token_rejected()
+            # While no login can succeed, the token stays for those whom it still serves.
+            pauses = (
+                [self._standoff, self._cooldown] if repeatable else [self._standoff, self._cooldown, self._unproven]
+            )
+            if any(now < pause.until for pause in pauses):
+                return False
+            self._lease = None
+            self._rejected = True
+            if not repeatable:
+                self._unproven.extend(now)
+        self._reporter.token_rejected()
         return repeatable
 
     def cured(self) -> None:
@@ -363,21 +387,36 @@ class TokenSource:
     # The login
 
     def _launch(self, flight: Flight) -> None:
+        """Start the thread of a login. If that is interrupted (Ctrl-C), whoever waits for it starts it again."""
         # In an empty context: the login is everybody's, and no caller's tenant, trace or deadline is its own.
         fly = contextvars.Context().run
+        thread = threading.Thread(target=fly, args=(self._fly, flight), name="kyc-client-login", daemon=True)
+        flight.launched = self._clock.monotonic()
+        flight.deadline = flight.launched + self._deadline
         try:
-            threading.Thread(target=fly, args=(self._fly, flight), name="kyc-client-login", daemon=True).start()
-        except RuntimeError:
+            thread.start()
+        except BaseException as error:
+            flight.launched = _NEVER
+            if not isinstance(error, RuntimeError) or thread.ident is not None:
+                raise
             # No thread can be started: the interpreter shuts down, or the system has none left. Here, the login blocks
             # whatever loop there is, so it must not need it.
             flight.run_async = run_on_private_loop
-            fly(self._fly, flight)
-        except BaseException:
-            self._land(flight, Failure(LoginUnavailableError, _INTERRUPTED))
-            raise
+            contextvars.Context().run(self._fly, flight)
+        flight.patience = self._deadline + _GRACE
+
+    def _look_after(self, flight: Flight) -> None:
+        """Start a login that nobody has begun, since it was interrupted before; end one that should have ended."""
+        now = self._clock.monotonic()
+        if now > flight.launched + _GRACE and not flight.pilot.locked():
+            self._launch(flight)
+        elif now > flight.deadline + _GRACE:
+            self._time_out(flight)
 
     def _fly(self, flight: Flight) -> None:
         """Log in, and land whatever happens: a flight that never landed would block all calls for good."""
+        if not flight.pilot.acquire(blocking=False):
+            return
         flight.login_thread = threading.current_thread()
         watch = threading.Timer(self._deadline, self._time_out, (flight,))
         watch.daemon = True
@@ -410,8 +449,7 @@ class TokenSource:
         if isinstance(credentials, Failure):
             return credentials
         flight.credentials = credentials
-        with self._lock:
-            memory = self._refusals.get(credentials)
+        memory = self._refusals.get(credentials)
         if memory is not None:
             failure, backoff = memory
             if self._clock.monotonic() < backoff.until:
@@ -518,7 +556,8 @@ def wait_sync(steps: Steps) -> Lease:
         except StopIteration as arrival:
             lease: Lease = arrival.value
             return lease
-        flight.future.result()
+        with contextlib.suppress(TimeoutError):
+            flight.future.result(flight.patience)
 
 
 async def wait_async(steps: Steps) -> Lease:
@@ -529,7 +568,7 @@ async def wait_async(steps: Steps) -> Lease:
         except StopIteration as arrival:
             lease: Lease = arrival.value
             return lease
-        await wait_for(flight.future)
+        await wait_for(flight.future, flight.patience)
 
 
 def living_sources() -> list[TokenSource]:

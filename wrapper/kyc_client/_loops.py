@@ -7,6 +7,7 @@ and its loop may be gone when the login lands; nothing that belongs to a loop is
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -47,8 +48,11 @@ def is_over(loop: object) -> bool:
     return is_closed is not None and is_closed()
 
 
-async def wait_for(future: Future[Any]) -> None:
-    """Wait until a thread resolves the future. A cancelled wait leaves the future, and everybody else, alone."""
+async def wait_for(future: Future[Any], seconds: float = math.inf) -> None:
+    """Wait until a thread resolves the future, or so many seconds have passed.
+
+    A cancelled wait leaves the future, and everybody else, alone.
+    """
     trio = _trio()
     if trio is not None:
         event = trio.Event()
@@ -59,7 +63,8 @@ async def wait_for(future: Future[Any]) -> None:
                 token.run_sync_soon(event.set)
 
         future.add_done_callback(wake_trio)
-        await event.wait()
+        with trio.move_on_after(seconds):
+            await event.wait()
         return
 
     import asyncio  # noqa: PLC0415 - whoever gets here has it loaded; the others do not pay 8 ms for it
@@ -77,7 +82,7 @@ async def wait_for(future: Future[Any]) -> None:
             loop.call_soon_threadsafe(release)
 
     future.add_done_callback(wake_asyncio)
-    await waiter
+    await asyncio.wait((waiter,), timeout=None if seconds == math.inf else seconds)
 
 
 def runner_of_this_task() -> RunAsync:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import io
 import pickle
 import threading
@@ -10,6 +11,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.lowlevel
+import anyio.to_thread
 import httpx
 import pytest
 import trio
@@ -17,7 +20,9 @@ import trio
 import kyc_client
 from colours import Asyncio, Trio
 from fault_server import FaultServer, after, answer, check, hang, issue
-from kyc_client import LoginAuth
+from gate import Gate
+from kyc_client import LoginAuth, connect
+from kyc_client._flight import Backoff
 from kyc_client._token import Lease
 from test_bodies import Pipe
 
@@ -259,6 +264,96 @@ def test_endpoint_that_always_refuses_costs_one_login_not_one_per_call(
     assert (server.login_count, len(server.hits)) == (2, 11)
     assert auth.get_token().value != token
     assert server.login_count == 2
+
+
+def test_late_401_of_a_token_that_the_request_had_waited_for(
+    server: FaultServer, auth: LoginAuth, colour: Colour
+) -> None:
+    """B1, A3: likewise for the request that made the first login: no stand-off, and the next revocation is mended."""
+
+    def renew_then_refuse(exchange: Exchange) -> None:
+        server.revoke()
+        with httpx.Client(auth=auth) as client:
+            client.get(f"{server.base_url}/other")
+        check(exchange)
+
+    server.on_resource(renew_then_refuse, check)
+    for logins in (2, 3):
+        assert colour.send("GET", f"{server.base_url}/api", client={"auth": auth}).status_code == 200
+        assert server.login_count == logins
+        server.revoke()
+
+
+def test_cure_ends_the_doubling_of_the_stand_off(
+    server: FaultServer, credentials: kyc_client.Credentials, colour: Colour
+) -> None:
+    """B2: once a login has cured a 401, the next that does not is the first in a row again, and costs one second."""
+    auth = LoginAuth(server.base_url, credentials=credentials)
+    clock, passed = auth._source._clock, 0.0
+    real = clock.monotonic
+    clock.monotonic = lambda: real() + passed
+
+    def status() -> int:
+        return colour.send("GET", f"{server.base_url}/api", client={"auth": auth}).status_code
+
+    colour.token(auth)
+    for _ in range(3):
+        server.on_resource(REFUSED)
+        assert status() == 401
+        passed += 1
+        server.on_resource(check)
+        server.revoke()
+        assert status() == 200
+    assert server.login_count == 1 + 3 * 2
+
+
+def test_response_hook_that_raises_hides_no_401(
+    server: FaultServer, credentials: kyc_client.Credentials, colour: Colour
+) -> None:
+    """Httpx's recipe, a hook that raises at 4xx, comes before the auth flow: the token is dropped all the same."""
+
+    def raise_for_status(response: httpx.Response) -> None:
+        response.raise_for_status()
+
+    async def araise_for_status(response: httpx.Response) -> None:
+        response.raise_for_status()
+
+    hook = raise_for_status if colour.name == "sync" else araise_for_status
+    connected = connect(server.base_url, credentials=credentials, event_hooks={"response": [hook]})
+    http = connected.get_httpx_client()
+    client = {"auth": http.auth, "event_hooks": http.event_hooks}
+    colour.token(http.auth)
+    server.revoke()
+    with pytest.raises(httpx.HTTPStatusError):
+        colour.send("GET", f"{server.base_url}/api", client=client)
+    assert colour.send("GET", f"{server.base_url}/api", client=client).status_code == 200
+    assert server.login_count == 2
+
+
+def test_response_hook_that_looks_on_changes_nothing(
+    server: FaultServer, credentials: kyc_client.Credentials, colour: Colour
+) -> None:
+    """With a hook that does not raise, a 401 is mended at once, and an endpoint that always says it costs a login."""
+    seen: list[int] = []
+
+    def note(response: httpx.Response) -> None:
+        seen.append(response.status_code)
+
+    async def anote(response: httpx.Response) -> None:
+        seen.append(response.status_code)
+
+    hook = note if colour.name == "sync" else anote
+    http = connect(server.base_url, credentials=credentials, event_hooks={"response": [hook]}).get_httpx_client()
+    client = {"auth": http.auth, "event_hooks": http.event_hooks}
+    http.auth._source._standoff = Backoff(600, 600)
+    colour.token(http.auth)
+    server.revoke()
+    assert colour.send("GET", f"{server.base_url}/api", client=client).status_code == 200
+    server.on_resource(REFUSED)
+    for _ in range(3):
+        assert colour.send("GET", f"{server.base_url}/api", client=client).status_code == 401
+    assert seen == [401, 200, 401, 401, 401, 401]
+    assert server.login_count == 3
 
 
 def test_request_that_waited_for_the_login_is_not_sent_twice(
@@ -728,28 +823,87 @@ def test_login_over_an_async_transport_that_hangs_is_ended_in_time(
 
 
 @pytest.mark.blocks_the_loop
+@pytest.mark.parametrize("reset", [False, True], ids=["", "after a reset"])
+@pytest.mark.parametrize("loops", [Asyncio(), Trio()], ids=repr)
 def test_sync_call_on_the_thread_of_a_loop_that_carries_the_login(
-    server: FaultServer, credentials: kyc_client.Credentials
+    server: FaultServer, credentials: kyc_client.Credentials, loops: Asyncio | Trio, *, reset: bool
 ) -> None:
-    """A10: there the sync call would wait for a loop that it blocks itself, so it logs in apart."""
-    arrived, gate = threading.Event(), threading.Event()
-
-    def slow(exchange: Exchange) -> None:
-        arrived.set()
-        after(gate, issue())(exchange)
-
-    server.on_login(slow, issue())
+    """A10: there the sync call would wait for a loop that it blocks itself, so it logs in apart, once."""
+    gate = Gate()
+    server.on_login(gate, issue())
 
     async def main() -> None:
         transport = _LoopOnly()
         auth = LoginAuth(server.base_url, credentials=credentials, transport=transport)
-        task = asyncio.create_task(auth.aget_token())
-        await asyncio.to_thread(arrived.wait)
-        apart = auth.get_token()
-        gate.set()
+        async with anyio.create_task_group() as group:
+            group.start_soon(auth.aget_token)
+            await anyio.to_thread.run_sync(gate.arrived.wait)
+            if reset:
+                auth.reset()
+            apart = auth.get_token()
+            gate.opened.set()
         assert server.accepts(apart.value)
-        assert server.accepts((await task).value)
         assert transport.closed == 0
 
-    asyncio.run(main())
+    loops.run(main)
     assert server.login_count == 2
+
+
+@pytest.mark.parametrize("loops", [Asyncio(), Trio()], ids=repr)
+def test_sync_login_leaves_no_connection_in_an_async_transport(
+    server: FaultServer, credentials: kyc_client.Credentials, loops: Asyncio | Trio
+) -> None:
+    """It runs on a loop of its own, which ends with it; a call on another loop must not find its connection."""
+    transport = httpx.AsyncHTTPTransport()
+    auth = LoginAuth(server.base_url, credentials=credentials, transport=transport)
+    auth.get_token()
+
+    async def main() -> list[int]:
+        async with httpx.AsyncClient(auth=auth, transport=transport) as client:
+            return [(await client.get(f"{server.base_url}/api")).status_code for _ in range(2)]
+
+    assert loops.run(main) == [200, 200]
+    assert server.login_count == 1
+
+
+@pytest.mark.parametrize("loops", [Asyncio(), Trio()], ids=repr)
+def test_mock_transport_with_an_async_handler_carries_the_login(
+    credentials: kyc_client.Credentials, loops: Asyncio | Trio
+) -> None:
+    """J8: it has the methods of both kinds of transport, and works as one of them only."""
+    seen: list[str] = []
+
+    async def handler(request: httpx.Request) -> httpx.Response:
+        await anyio.lowlevel.checkpoint()
+        seen.append(request.url.path)
+        return httpx.Response(200, json={"access_token": "fake.token", "token_type": "bearer"})
+
+    async def main() -> int:
+        transport = httpx.MockTransport(handler)
+        auth = LoginAuth("https://api.example.com", credentials=credentials, transport=transport)
+        async with httpx.AsyncClient(auth=auth, transport=transport) as client:
+            return (await client.get("https://api.example.com/x")).status_code
+
+    assert loops.run(main) == 200
+    assert seen == ["/auth/jwt/login", "/x"]
+
+
+@pytest.mark.parametrize("loops", [Asyncio(), Trio()], ids=repr)
+def test_login_on_a_loop_sees_no_context_of_its_first_caller(
+    server: FaultServer, credentials: kyc_client.Credentials, loops: Asyncio | Trio
+) -> None:
+    """A16: neither on a thread nor on the loop of the task that happens to be the first: the login is for all."""
+    tenant = contextvars.ContextVar("tenant", default="nobody")
+    seen = []
+
+    class Looking(_LoopOnly):
+        async def _exchange(self, request: httpx.Request) -> httpx.Response:
+            seen.append(tenant.get())
+            return await super()._exchange(request)
+
+    async def main() -> None:
+        tenant.set("first caller")
+        await LoginAuth(server.base_url, credentials=credentials, transport=Looking()).aget_token()
+
+    loops.run(main)
+    assert seen == ["nobody"]

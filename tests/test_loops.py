@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, NoReturn
 
+import anyio.lowlevel
 import httpx
 import pytest
+import trio
 
 from blocking import LoopWatch
 from colours import Asyncio, Trio
@@ -16,21 +18,37 @@ from kyc_client._loops import current_loop, run_on_private_loop, runner_of_this_
 if TYPE_CHECKING:
     from fault_server import FaultServer
     from kyc_client import LoginAuth
+    from kyc_client._loops import RunAsync
 
 
 async def _never() -> NoReturn:
     raise AssertionError
 
 
-def test_closed_loop_is_an_error_and_leaves_no_coroutine_behind() -> None:
-    """A login whose loop has gone fails at once; Python has nothing to complain about (warnings are errors here)."""
+async def _answer() -> httpx.Response:
+    await anyio.lowlevel.checkpoint()
+    return httpx.Response(200)
 
-    async def main() -> object:
+
+@pytest.mark.parametrize("colour", [Asyncio(), Trio()], ids=repr)
+def test_private_loop_takes_the_place_of_one_that_is_over(colour: Asyncio | Trio) -> None:
+    """A9: a login whose caller's loop has gone goes on, and leaves Python nothing to complain about."""
+
+    async def main() -> RunAsync:
         return runner_of_this_task()
 
-    runner = asyncio.run(main())
-    with pytest.raises(RuntimeError, match="closed"):
-        runner(_never, 1.0)  # type: ignore[operator]  # a RunAsync
+    runner = colour.run(main)
+    assert runner(_answer, 10.0).status_code == 200
+
+
+def test_trio_of_old_is_none_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trio before 0.23 somewhere in the process breaks nothing for asyncio."""
+    monkeypatch.delattr(trio.lowlevel, "in_trio_task")
+
+    async def main() -> bool:
+        return current_loop() is asyncio.get_running_loop()
+
+    assert asyncio.run(main())
 
 
 def test_private_loop_inside_of_a_loop_is_an_error_and_leaves_no_coroutine_behind() -> None:

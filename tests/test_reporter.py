@@ -194,7 +194,7 @@ def test_login_that_hangs_is_told_at_its_deadline(server: FaultServer, auth: Log
         auth.get_token()
     heard.wait(2)
     for thread in threading.enumerate():
-        if thread.name == "kyc-client-login":
+        if thread.name == "kyc-client-login" and thread.is_alive():
             thread.join(10)
     assert [type(event) for event in heard] == [LoginStarted, LoginFailed]
 
@@ -291,7 +291,16 @@ async def _async_function(event: Event) -> None:
     """What nobody would await."""
 
 
-@pytest.mark.parametrize("wrong", [_async_function, "print", 5], ids=["async", "text", "number"])
+class _AsyncCallable:
+    """Likewise, if it is less plain to see."""
+
+    async def __call__(self, event: Event) -> None:
+        """Be awaited by nobody."""
+
+
+@pytest.mark.parametrize(
+    "wrong", [_async_function, _AsyncCallable(), "print", 5], ids=["async", "async object", "text", "number"]
+)
 @pytest.mark.parametrize("maker", [connect, LoginAuth])
 def test_what_is_no_function_is_refused(
     maker: Callable[..., Any], wrong: Any, credentials: kyc_client.Credentials

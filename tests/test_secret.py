@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import copy
 import dataclasses
 import json
@@ -44,8 +45,13 @@ def rendered(error: BaseException) -> str:
         frames = current.__traceback__
         while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_TESTS):
             frames = frames.tb_next
-        report = traceback.TracebackException(type(current), current, frames, capture_locals=True)
+        report = traceback.TracebackException(type(current), current, frames)
         texts += [*report.format(chain=False), repr(current), repr(current.args), repr(vars(current))]
+        for frame, _ in traceback.walk_tb(frames):
+            for value in frame.f_locals.values():
+                # Half an object of another library's, for one, has no `repr`.
+                with contextlib.suppress(Exception):
+                    texts.append(repr(value))
         waiting += [current.__cause__, current.__context__]
     return "\n".join(texts)
 
@@ -199,3 +205,11 @@ def test_rendered_sees_what_it_must():
     with pytest.raises(RuntimeError) as caught:
         fail()
     assert CANARY in rendered(caught.value)
+
+
+def test_header_is_masked_in_both_of_its_forms() -> None:
+    """H3: the text that httpx is given, and the bytes that it hands on, are the token's, and do not show it."""
+    header = lease().authorization
+    assert header == f"Bearer {_jwt()}"
+    assert header.encode() == f"Bearer {_jwt()}".encode()
+    assert CANARY not in f"{header!r} {header.encode()!r} {[header, header.encode()]}"

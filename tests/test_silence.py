@@ -19,6 +19,7 @@ import ssl
 import threading
 import time
 import traceback
+from html import escape
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus
 
@@ -60,7 +61,14 @@ def spellings() -> Iterator[str]:
     yield MARK
     yield CLAIMS
     for secret in (PAIR.username, PAIR.password, TOKEN):
-        yield from (secret, quote(secret), quote_plus(secret), json.dumps(secret)[1:-1], repr(secret)[1:-1])
+        yield from (
+            secret,
+            quote(secret),
+            quote_plus(secret),
+            escape(secret),
+            json.dumps(secret)[1:-1],
+            repr(secret)[1:-1],
+        )
         # At each of the three offsets that base64 may have.
         for offset in range(3):
             yield base64.b64encode(b" " * offset + secret.encode()).decode()[4:-4]
@@ -133,7 +141,7 @@ def refusal(code: str) -> Behaviour:
 
 def unprocessable(exchange: Exchange) -> None:
     """A validation error that tells what was submitted in each of its parts."""
-    told = f"{PAIR.username} {PAIR.password} {echo(exchange)}"
+    told = f"{PAIR.username} {PAIR.password} {echo(exchange)} {escape(PAIR.password)}"
     exchange.answer(422, {"detail": [{"loc": ["body", told], "msg": told, "type": told, "input": told, "ctx": told}]})
 
 
@@ -436,6 +444,39 @@ def test_call_that_fails(server: FaultServer, colour: Colour, kind: type[Excepti
     with pytest.raises(kind) as caught:
         colour.operation(get_resource, client)
     assert server.hits[0].token == TOKEN
+    assert found_in(rendered(caught.value)) == []
+
+
+@pytest.mark.parametrize("how", ["connect", "call"])
+def test_call_with_a_header_that_cannot_be_sent(server: FaultServer, colour: Colour, how: str) -> None:
+    """H3: httpx's dependencies handle all headers in the frames of such an error; the token's is masked there."""
+    auth = LoginAuth(server.base_url, credentials=PAIR)
+    bad = {"X-Reference": "fake\nfake"}
+    client, request = ({"headers": bad}, {}) if how == "connect" else ({}, {"headers": bad})
+    with pytest.raises(httpx.LocalProtocolError) as caught:
+        colour.send("GET", f"{server.base_url}/api", client={"auth": auth, **client}, **request)
+    assert server.login_count == 1
+    assert found_in(rendered(caught.value)) == []
+
+
+def test_call_through_a_forward_proxy_that_fails(server: FaultServer, colour: Colour) -> None:
+    """H3: nor does the token show where a proxy for http:// forwards the call itself, and does not answer."""
+    auth = LoginAuth("http://kyc.invalid", credentials=PAIR, allow_insecure_http=True, proxy=server.base_url)
+    server.on_resource(hang)
+    client = {"auth": auth, "proxy": server.base_url, "timeout": httpx.Timeout(10, read=0.5)}
+    with pytest.raises(httpx.ReadTimeout) as caught:
+        colour.send("GET", "http://kyc.invalid/api", client=client)
+    assert server.hits[0].token == TOKEN
+    assert found_in(rendered(caught.value)) == []
+
+
+@pytest.mark.parametrize("make", [connect, LoginAuth])
+def test_settings_of_a_wrong_type(monkeypatch: pytest.MonkeyPatch, make: Any) -> None:
+    """H3: the variables, which have been read by then, are in no frame of such an error."""
+    for name, value in {"API_BASE_URL": URL, "API_LOGIN": PAIR.username, "API_PASSWORD": PAIR.password}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(TypeError) as caught:
+        make(verify=5)
     assert found_in(rendered(caught.value)) == []
 
 

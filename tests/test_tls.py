@@ -175,6 +175,11 @@ def test_kept_while_in_use(files):
     assert alive() is None
 
 
+def test_none_is_the_default():
+    """`verify=None`, as of a variable that is not set, is what it is for httpx: verification as usual."""
+    assert shared_context(verify=None) is shared_context()
+
+
 def test_clients_share_it(files):
     """All clients and logins with the same settings use one context."""
     context = shared_context(verify=files.ca)

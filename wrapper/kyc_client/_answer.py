@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from html import escape
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus
 
@@ -278,10 +279,12 @@ def _retry_after(headers: httpx.Headers, wall: float) -> float | None:
 
 
 def _spellings(credentials: Credentials) -> list[str]:
-    """What was submitted, as it is and as forms, URLs, JSON and Python write it; longest first, lest a part remain."""
+    """What was submitted, as it is and as forms, URLs, HTML, JSON, Python write it; longest first, lest a part stay."""
     given = (credentials.password, credentials.username)
-    quoted = {text[1:-1] for secret in given for text in (json.dumps(secret), repr(secret))}
-    return sorted({*given, *quoted, *map(quote_plus, given), *map(quote, given)}, key=len, reverse=True)
+    spellings = {text[1:-1] for secret in given for text in (json.dumps(secret), repr(secret))}
+    for spell in (str, quote, quote_plus, escape):
+        spellings.update(map(spell, given))
+    return sorted(spellings, key=len, reverse=True)
 
 
 def _plain(value: object, secrets: Iterable[str] = ()) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import httpx
@@ -29,7 +29,7 @@ DEFAULT_TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 CONNECTION_ARGUMENTS = frozenset({"cert", "mounts", "proxy", "transport", "trust_env", "verify"})
 
 # Where a request remembers what we put into its header, so that the header of a request sent again does not pass for
-# the caller's.
+# the caller's; and since when it had waited for that.
 _MARK = "kyc_client.lease"
 # No login begins later than this: for a request that has not waited for one.
 _LATER = math.inf
@@ -132,7 +132,7 @@ class LoginAuth(httpx.Auth):
         if lease is None:
             since = source.now()
             lease = wait_sync(source.acquire(patient=not _can_be_sent_again(request)))
-        response = yield _stamp(request, lease)
+        response = yield _stamp(request, lease, since)
         if response.status_code != 401 or not self._is_rejection(response, lease):
             return
         since, before = source.now(), since
@@ -140,7 +140,7 @@ class LoginAuth(httpx.Auth):
             return
         response.read()  # Before waiting: an unread answer holds its connection, which the others may be waiting for.
         lease = wait_sync(source.acquire())
-        response = yield _stamp(request, lease)
+        response = yield _stamp(request, lease, since)
         self._conclude(response, lease, since)
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
@@ -154,7 +154,7 @@ class LoginAuth(httpx.Auth):
             since = source.now()
             patient = not _can_be_sent_again(request)
             lease = await wait_async(source.acquire(patient=patient, runner=runner_of_this_task))
-        response = yield _stamp(request, lease)
+        response = yield _stamp(request, lease, since)
         if response.status_code != 401 or not self._is_rejection(response, lease):
             return
         since, before = source.now(), since
@@ -162,7 +162,7 @@ class LoginAuth(httpx.Auth):
             return
         await response.aread()  # As in `sync_auth_flow`.
         lease = await wait_async(source.acquire(runner=runner_of_this_task))
-        response = yield _stamp(request, lease)
+        response = yield _stamp(request, lease, since)
         self._conclude(response, lease, since)
 
     def _is_ours(self, request: httpx.Request) -> bool:
@@ -174,7 +174,7 @@ class LoginAuth(httpx.Auth):
         # names have as many letters as this one.
         for name, value in request.headers.raw:
             if len(name) == 13 and name.lower() == b"authorization":
-                lease = request.extensions.get(_MARK)
+                lease, _ = request.extensions.get(_MARK, (None, 0.0))
                 return isinstance(lease, Lease) and value == lease.authorization.encode()
         return True
 
@@ -186,6 +186,13 @@ class LoginAuth(httpx.Auth):
         url = answered.url
         ours = url.raw_host == self._host and url.scheme == self._scheme and url.port == self._port
         return ours and answered.headers.get("Authorization") == lease.authorization
+
+    def _note_answer(self, response: httpx.Response) -> _Nothing:
+        """Take note of a 401 that the flow may never see, which would keep the token until it expires."""
+        lease, since = response.request.extensions.get(_MARK, (None, 0.0))
+        if isinstance(lease, Lease) and self._is_rejection(response, lease):
+            self._source.reject(lease, since=since, repeatable=False)
+        return _Nothing()
 
     def _conclude(self, response: httpx.Response, lease: Lease, since: float) -> None:
         """Learn from the answer to the second sending, if the login was made to cure the 401 of the first.
@@ -231,6 +238,7 @@ def settle(
     needed = (BASE_URL, *also_needed) if base_url is None else also_needed
     values, missing = read_environment(os.environ, *needed)
     text = values.get(BASE_URL) if base_url is None else base_url
+    values.clear()  # Only whether they are there matters, and this frame may be shown.
     url, unfit = parse_base_url(text, allow_insecure_http=allow_insecure_http)
     trust_env = arguments.setdefault("trust_env", uses_proxies(url))
     verify, cert = arguments.pop("verify", True), arguments.pop("cert", None)
@@ -269,10 +277,22 @@ def _asking(credentials: CredentialsSource) -> Callable[[], Credentials]:
     return (lambda: credentials) if isinstance(credentials, Credentials) else credentials
 
 
-def _stamp(request: httpx.Request, lease: Lease) -> httpx.Request:
+def _stamp(request: httpx.Request, lease: Lease, since: float) -> httpx.Request:
     request.headers["Authorization"] = lease.authorization
-    request.extensions[_MARK] = lease
+    request.extensions[_MARK] = lease, since
     return request
+
+
+def response_hook(auth: LoginAuth) -> Callable[[httpx.Response], _Nothing]:
+    """What has to come before the caller's own response hooks, which may raise at a 401."""
+    return auth._note_answer  # noqa: SLF001 - no part of the public surface  # pyright: ignore[reportPrivateUsage]
+
+
+class _Nothing:
+    """What a hook returns that async clients await and sync ones do not."""
+
+    def __await__(self) -> Iterator[None]:
+        return iter(())
 
 
 def _can_be_sent_again(request: httpx.Request) -> bool:

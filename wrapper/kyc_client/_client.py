@@ -14,7 +14,16 @@ import httpx
 
 from kyc_openapi import AuthenticatedClient
 
-from ._auth import CONNECTION_ARGUMENTS, DEFAULT_TIMEOUT, CredentialsSource, LoginAuth, as_timeout, misuse_of, settle
+from ._auth import (
+    CONNECTION_ARGUMENTS,
+    DEFAULT_TIMEOUT,
+    CredentialsSource,
+    LoginAuth,
+    as_timeout,
+    misuse_of,
+    response_hook,
+    settle,
+)
 from ._credentials import LOGIN, PASSWORD
 from ._login import USER_AGENT
 from ._loops import current_loop, is_over
@@ -88,6 +97,9 @@ def connect(  # noqa: PLR0913 - each is optional, and given by name
         verify=verify,
         **connection,
     )
+    hooks: dict[str, list[Any]] = httpx_args.get("event_hooks") or {}
+    if hooks.get("response"):
+        httpx_args["event_hooks"] = {**hooks, "response": [response_hook(auth), *hooks["response"]]}
     # The generated client takes dictionaries, but uses no more of them than these have in common with them; a plain
     # dictionary would lose the domains of cookies, and repeated headers.
     headers: Any = httpx.Headers(httpx_args.pop("headers", None))

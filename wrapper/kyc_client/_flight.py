@@ -54,7 +54,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from ._answer import Failure, Grant
 from ._credentials import Credentials
-from ._loops import run_on_private_loop, wait_for
+from ._loops import private_runner, run_on_private_loop, wait_for
 from ._reporter import Reporter
 from ._token import Clock, Lease, Phase
 from .errors import (
@@ -297,6 +297,7 @@ class TokenSource:
         if runner is None and flight.loop_thread == threading.get_ident():
             # A login apart from the others': this call blocks the loop that theirs needs.
             flight = Flight(self._epoch, now, self._deadline, reason=flight.reason)
+            flight.run_async = private_runner()
             self._launch(flight)
         return flight
 

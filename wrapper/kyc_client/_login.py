@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
+import inspect
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +34,13 @@ if TYPE_CHECKING:
     from ._token import Clock
 
 USER_AGENT = f"kyc-client/{__version__}"
-HEADERS = {"User-Agent": USER_AGENT, "Accept": "application/json", "Accept-Encoding": "identity"}
+# The connection is closed: in the pool of a caller's transport it would outlive the loop that the login ran on.
+HEADERS = {
+    "User-Agent": USER_AGENT,
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",
+    "Connection": "close",
+}
 # A login's answer is under 1 KiB. The cap is on raw bytes, since 97 kB of gzip unpack to 100 MB.
 MAX_ANSWER_BYTES = 64 * 1024
 
@@ -52,16 +60,17 @@ class LoginEndpoint:
     ) -> None:
         self._base_url = base_url
         self._timeout = timeout
-        self._connection = dict(connection)
+        self._connection = {name: value for name, value in connection.items() if value is not None}
         self.clock = clock
-
         _import_eagerly()
+        if self.needs_loop:
+            importlib.import_module("asyncio")  # Likewise; the others do not pay 8 ms for it.
 
     @property
     def needs_loop(self) -> bool:
         """Whether the caller's transport works on an event loop only."""
         transports = [self._connection.get("transport"), *self._connection.get("mounts", {}).values()]
-        return any(transport is not None and not hasattr(transport, "handle_request") for transport in transports)
+        return any(transport is not None and not _is_sync(transport) for transport in transports)
 
     def attempt(
         self,
@@ -175,6 +184,12 @@ def _raw_chunks(response: httpx.Response) -> Iterable[bytes]:
     return (response.content,) if response.is_stream_consumed else response.iter_raw()
 
 
+def _is_sync(transport: Any) -> bool:
+    """Whether a transport works without an event loop; an `httpx.MockTransport` is what its handler is."""
+    is_async = inspect.iscoroutinefunction(getattr(transport, "handler", None))
+    return hasattr(transport, "handle_request") and not is_async
+
+
 class _Lent(httpx.BaseTransport):
     """The caller's transport, lent to a login: never closed by us, and run on a loop if it knows no other way."""
 
@@ -186,7 +201,7 @@ class _Lent(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         request.extensions.pop("trace", None)  # The caller's connections are not ours to interrupt.
-        if hasattr(self._transport, "handle_request"):
+        if _is_sync(self._transport):
             return self._transport.handle_request(request)  # type: ignore[no-any-return]  # the caller's, of any class
         return self._run_async(lambda: self._exchange(request))
 

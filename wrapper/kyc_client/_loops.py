@@ -25,8 +25,9 @@ RunAsync: TypeAlias = "Callable[[Callable[[], Awaitable[httpx.Response]], float]
 def _trio() -> Any:
     """The trio module if the calling task runs on trio; never imports it."""
     trio = sys.modules.get("trio")
-    lowlevel = getattr(trio, "lowlevel", None)  # Missing while another thread is in the middle of importing trio.
-    return trio if lowlevel is not None and lowlevel.in_trio_task() else None
+    # Missing while another thread is in the middle of importing trio; and trio has it since 0.23.
+    in_trio_task = getattr(getattr(trio, "lowlevel", None), "in_trio_task", None)
+    return trio if in_trio_task is not None and in_trio_task() else None
 
 
 def current_loop() -> object | None:
@@ -72,38 +73,23 @@ async def wait_for(future: Future[Any], seconds: float = math.inf) -> None:
     loop = asyncio.get_running_loop()
     waiter: asyncio.Future[None] = loop.create_future()
 
-    def release() -> None:
-        if not waiter.done():
-            waiter.set_result(None)
-
     def wake_asyncio(_: object) -> None:
         # RuntimeError: the loop was closed meanwhile, so nobody waits there any more.
         with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(release)
+            loop.call_soon_threadsafe(waiter.set_result, None)
 
     future.add_done_callback(wake_asyncio)
     await asyncio.wait((waiter,), timeout=None if seconds == math.inf else seconds)
 
 
 def runner_of_this_task() -> RunAsync:
-    """How a login thread runs a coroutine on the event loop of the task that calls this."""
+    """How a login thread runs a coroutine on the event loop of the task that calls this.
+
+    That loop may end before the login does, which is everybody's: then a private loop takes its place.
+    """
     trio = _trio()
     if trio is not None:
-        token = trio.lowlevel.current_trio_token()
-
-        def run_on_trio(function: Callable[[], Awaitable[httpx.Response]], within: float) -> httpx.Response:
-            async def bounded() -> httpx.Response:
-                with trio.fail_after(within):
-                    return await function()
-
-            try:
-                response: httpx.Response = trio.from_thread.run(bounded, trio_token=token)
-            except (trio.Cancelled, trio.RunFinishedError):
-                # The run has ended. As an ordinary error: a Cancelled would end this thread, which has no scope for it.
-                raise ConnectionAbortedError from None
-            return response
-
-        return run_on_trio
+        return _runner_on_trio(trio, trio.lowlevel.current_trio_token())
 
     import asyncio  # noqa: PLC0415 - as above
 
@@ -118,13 +104,47 @@ def runner_of_this_task() -> RunAsync:
             future = asyncio.run_coroutine_threadsafe(coroutine, loop)
         except RuntimeError:
             coroutine.close()  # The loop is closed; without this, Python complains about what was never awaited.
-            raise
+            return run_on_private_loop(function, within)
         try:
             return future.result(within)
         finally:
-            future.cancel()
+            if not loop.is_closed():
+                future.cancel()
 
     return run_on_asyncio
+
+
+def private_runner() -> RunAsync:
+    """How a login thread runs a coroutine on a loop of its own, of the kind that runs in the thread that calls this."""
+    trio = _trio()
+    return run_on_private_loop if trio is None else _runner_on_trio(trio, None)
+
+
+def _runner_on_trio(trio: Any, token: Any) -> RunAsync:
+    """How a login thread runs a coroutine on trio: in the run of this token, or should that be over, in a new one.
+
+    Never on asyncio: what an httpx transport has first been used on, it needs for good (measured, httpcore 1.0.9).
+    """
+
+    def run_on_trio(function: Callable[[], Awaitable[httpx.Response]], within: float) -> httpx.Response:
+        async def bounded() -> httpx.Response:
+            with trio.fail_after(within):
+                return await function()
+
+        response: httpx.Response
+        try:
+            if token is not None:
+                response = trio.from_thread.run(bounded, trio_token=token)
+                return response
+        except trio.Cancelled:
+            # The run ends. As an ordinary error: a Cancelled would end this thread, which has no scope for it.
+            raise ConnectionAbortedError from None
+        except trio.RunFinishedError:
+            pass
+        response = trio.run(bounded)
+        return response
+
+    return run_on_trio
 
 
 def run_on_private_loop(function: Callable[[], Awaitable[httpx.Response]], within: float) -> httpx.Response:

@@ -34,8 +34,10 @@ class Reporter:
     """
 
     def __init__(self, base_url: str = "", on_event: OnEvent | None = None) -> None:
-        if on_event is not None and (not callable(on_event) or inspect.iscoroutinefunction(on_event)):
-            raise TypeError("on_event= takes a plain function of one argument, the event.")
+        if on_event is not None:
+            functions = on_event, getattr(type(on_event), "__call__", None)  # noqa: B004 - it is looked into
+            if not callable(on_event) or any(map(inspect.iscoroutinefunction, functions)):
+                raise TypeError("on_event= takes a plain function of one argument, the event.")
         self._base_url = base_url
         self._on_event = on_event
         self._events = None
@@ -75,5 +77,5 @@ class Reporter:
     def _tell(self, event: Event) -> None:
         try:
             self._on_event(event)  # type: ignore[misc]  # there are events only for a function to take them
-        except Exception:  # noqa: BLE001 - the caller's code
+        except (Exception, SystemExit):  # noqa: BLE001 - the caller's code
             _log.warning("on_event failed at %s", type(event).__name__, exc_info=True)

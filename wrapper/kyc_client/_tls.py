@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import httpx
 
-Verify: TypeAlias = bool | str | os.PathLike[str] | ssl.SSLContext
+Verify: TypeAlias = bool | str | os.PathLike[str] | ssl.SSLContext | None
 Cert: TypeAlias = str | tuple[str, ...]
 
 # Weak, so that a context lives as long as a client uses it, and a changed CA bundle is read by the next one.
@@ -32,7 +32,7 @@ def shared_context(
         if cert:
             return verify, "Load the client certificate into the SSLContext that you pass as verify=, without cert=."
         return verify, None
-    verify = verify if isinstance(verify, bool) else os.fspath(verify)
+    verify = True if verify is None else verify if isinstance(verify, bool) else os.fspath(verify)
     cert = (cert,) if isinstance(cert, str) else tuple(cert or ())
     environment = (os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")) if trust_env else None
     context, problem = _contexts.get((verify, cert, environment)), None

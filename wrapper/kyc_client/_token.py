@@ -21,7 +21,7 @@ import re
 import time
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Self, cast
 
 from ._secret import Masked
 
@@ -101,6 +101,37 @@ class Token(Masked):
         return self._expires_at
 
 
+class _MaskedBytes(bytes):
+    """Bytes whose `repr` shows nothing."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "b'***'"
+
+
+class _Header(str):
+    """The value of the `Authorization` header, masked also where it lies in the frames of an HTTP library.
+
+    httpx encodes a header's value and hands on what comes back, down to the connection; and frames are what crash
+    reporters show.
+    """
+
+    __slots__ = ("_encoded",)
+    _encoded: bytes
+
+    def __new__(cls, value: str) -> Self:
+        self = super().__new__(cls, value)
+        self._encoded = _MaskedBytes(value, "utf-8", "replace")
+        return self
+
+    def encode(self, encoding: str = "ascii", errors: str = "strict") -> bytes:  # noqa: ARG002 - str's signature
+        return self._encoded
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
 class Phase(enum.Enum):
     """Where in its life a token is; see the module's docstring."""
 
@@ -142,7 +173,7 @@ class Lease(Masked):
         fresh = life - min(_SOFT_SECONDS, _SOFT_SHARE * life) * (1 - _JITTER_SHARE * jitter)
         self._set(
             token=Token(value, None if expiry is None else datetime.fromtimestamp(expiry, UTC)),
-            authorization=f"Bearer {value}",
+            authorization=_Header(f"Bearer {value}"),
             fresh_until_monotonic=monotonic + fresh,
             fresh_until_wall=wall + fresh,
             _life=life,

@@ -88,11 +88,16 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("command", [[], ["check"], ["get"], ["token"], ["sandbox"]])
-def test_help_is_ascii(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """A terminal that knows ASCII only can show all of the help."""
+def test_help_fits_any_terminal(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A terminal that knows ASCII only, and is 80 columns wide, can show all of the help."""
+    monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit, match=r"^0$"):
         _cli.main([*command, "--help"])
-    assert capsys.readouterr().out.isascii()
+    help_text = capsys.readouterr().out
+    assert help_text.isascii()
+    assert [line for line in help_text.splitlines() if len(line) > 80] == []
 
 
 @pytest.mark.parametrize("command", ["check", "get", "token"])

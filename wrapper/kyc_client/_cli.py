@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 
 _EXAMPLES = """\
 examples:
-  kyc-client check                          find out why the API does not work from here
-  kyc-client get /api/v1/resource           log in, and call the API
-  curl -H "Authorization: Bearer $(kyc-client token)" $API_BASE_URL/api/v1/resource
-  kyc-client sandbox                        the API's login on this machine, at http://127.0.0.1:8000
+  kyc-client check                  find out why the API does not work from here
+  kyc-client get /api/v1/resource   log in, and call the API
+  curl -H "Authorization: Bearer $(kyc-client token)" \\
+      "$API_BASE_URL/api/v1/resource"
+  kyc-client sandbox                the API's login at http://127.0.0.1:8000
 
-The address, login and password come from API_BASE_URL, API_LOGIN and API_PASSWORD,
-or from the files that API_LOGIN_FILE and API_PASSWORD_FILE name; never from arguments.
+Address, login and password come from API_BASE_URL, API_LOGIN and API_PASSWORD,
+or the files that API_LOGIN_FILE and API_PASSWORD_FILE name: not from arguments.
 """
 
 # For each command: a line for the list of commands, what it does, and examples.
@@ -33,8 +34,8 @@ _TEXTS: Mapping[str, tuple[str, str, str]] = {
         "find out why the API does not work from here",
         """\
 Look for what stands between this machine and the API, in this order: variables,
-base URL, name of the host, connection, TLS, login, token, clock. What depends on
-something that failed is not checked. No password and no token is shown, and
+base URL, name of the host, connection, TLS, login, token, clock. What depends
+on something that failed is not checked. No password and no token is shown, and
 over https no password is sent unless TLS has succeeded.
 """,
         f"""\
@@ -56,8 +57,8 @@ terminal, JSON is indented, and what would control the terminal is left out.
         """\
 examples:
   kyc-client get /api/v1/resource
-  kyc-client get -i /api/v1/resource        with the status and the headers
-  kyc-client get '/api/v1/items?page=2'     quotes keep the shell off the ?
+  kyc-client get -i /api/v1/resource      with the status and the headers
+  kyc-client get '/api/v1/items?page=2'   quotes keep the shell off the ?
 """,
     ),
     "token": (
@@ -67,23 +68,25 @@ Log in, and print the token alone on stdout: for curl, or another HTTP client.
 """,
         """\
 examples:
-  curl -H "Authorization: Bearer $(kyc-client token)" $API_BASE_URL/api/v1/resource
-  kyc-client token --json                   with token_type, expires_at and expires_in (seconds)
+  curl -H "Authorization: Bearer $(kyc-client token)" \\
+      "$API_BASE_URL/api/v1/resource"
+  kyc-client token --json           with token_type, expires_at and expires_in
 """,
     ),
     "sandbox": (
         "run the API's login on this machine, to try things against",
         """\
-Run a real server with the API's login and one protected resource, on 127.0.0.1 only, until Ctrl-C.
-The variables with which a service finds it go to stdout; one line for each request goes to stderr.
+Run a real server with the API's login and one protected resource, on 127.0.0.1
+only, until Ctrl-C. The variables with which a service finds it go to stdout; a
+line for each request goes to stderr.
 """,
         """\
 examples:
-  kyc-client sandbox                        then paste the printed lines into the shell of your service
-  kyc-client sandbox > sandbox.env          or let that shell read them: . ./sandbox.env
-  kyc-client sandbox --port 0               on any free port
-  kyc-client sandbox --token-lifetime 10    tokens that expire after 10 s: watch a client renew them
-  kyc-client sandbox --no-verification      let the unverified user log in as well
+  kyc-client sandbox                      paste its lines into another shell
+  kyc-client sandbox > sandbox.env        or have that shell read the file
+  kyc-client sandbox --port 0             on any free port
+  kyc-client sandbox --token-lifetime 10  tokens that expire after 10 s
+  kyc-client sandbox --no-verification    let the unverified user log in as well
 """,
     ),
 }

@@ -23,11 +23,11 @@ class Exit(enum.IntEnum):
         return member
 
     OK = 0, "all is well"
-    FAILED = 1, "none of the below: the sandbox cannot run (its port, its extra), no room for the output"
+    FAILED = 1, "none of the below: the sandbox cannot run, no room for the output"
     USAGE = 2, "the command line is wrong, or PATH leads to another origin"
     CONFIGURATION = 3, "a variable is missing or unusable; nothing was sent"
     HOST_UNKNOWN = 4, "check: the name of the host is unknown"
-    UNAVAILABLE = 5, "the API cannot be reached, or does not answer in time, or answers a login with 408, 429 or 5xx"
+    UNAVAILABLE = 5, "no connection, no answer in time, or a login answered 408, 429 or 5xx"
     TLS = 6, "check: TLS failed; the password was not sent"
     BAD_CREDENTIALS = 7, "the login or password is wrong, or the user inactive"
     NOT_VERIFIED = 8, "the user is not verified"

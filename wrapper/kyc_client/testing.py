@@ -188,7 +188,9 @@ class _LoginFault:
 
 
 class FakeKYC:
-    """A fake of the KYC API, whose login works, and which answers what the test says; the module says what is real.
+    """A fake of the KYC API, whose login works, and which answers what the test says.
+
+    `help(kyc_client.testing)` tells what of it is real, and what is simulated.
 
     There is one route from the start: `GET /api/v1/resource`, the guide's example. Every route wants a valid token
     (`401` otherwise, as the API has it) unless it is made `public`. What has no route gets a `404`, which lists those

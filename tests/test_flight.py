@@ -611,14 +611,18 @@ def test_late_401_for_a_token_that_a_request_had_waited_for(source: TokenSource,
 
 
 def test_401_in_a_cool_down_takes_the_token_from_nobody(source: TokenSource, endpoint: Endpoint, time: Time) -> None:
-    """F8: an endpoint that always says 401 must not cost the others a token that no login could replace now."""
+    """F8: the call that met it fails as the login did; it does not cost the others a token that still serves them."""
     old = take(source)
     time.advance(830)
     endpoint.script = [Failure(LoginUnavailableError, "x", retry_after=100), endpoint.grant]
     assert take(source) is old
     settle(source)
-    assert not refused(source, old)
+    with pytest.raises(LoginUnavailableError) as caught:
+        refused(source, old)
+    assert (caught.value.cached, caught.value.retry_after) == (True, 100)
+    assert not source.reject(old, since=math.inf, repeatable=False)
     assert take(source) is old
+    assert len(endpoint.tried) == 2
     time.advance(100)
     assert refused(source, old)
     assert take(source) is not old

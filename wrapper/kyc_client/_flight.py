@@ -32,7 +32,7 @@ After a 401 (`reject`, `cured`):
     a login that began after the 401 that it was to cure (or after the request had come to wait for it), and did not,
     means that the server means it: for 1 s, doubling to 10 s, a 401 is left as it is, and the token stays; a login
     that does cure one ends that
-    in a cool-down a 401 is left as it is too, since no login can cure it: others may still be served for the token
+    in a cool-down no login can cure it: the call fails, and the token stays for those whom it may still serve
     a request that cannot be sent again will not learn whether a login cures its 401: the same times lie between the
     tokens that such requests drop
 
@@ -278,8 +278,9 @@ class TokenSource:
                 self._phase(lease) is Phase.FRESH or (not self._flight and now < self._renew_after)
             ):
                 return lease
-            if lease is None and self._flight is None and now < self._cooldown.until and self._cooldown_failure:
-                return _Setback(self._cooldown_failure, self._cooldown.until, cached=True)
+            setback = self._known_setback(now)
+            if lease is None and self._flight is None and setback is not None:
+                return setback
             is_new = self._flight is None
             reason: Reason = "rejected" if self._rejected else "cold" if self._lease is None else "renewal"
             flight = self._flight = self._flight or Flight(self._epoch, now, self._deadline, run_async, reason=reason)
@@ -301,6 +302,12 @@ class TokenSource:
             self._launch(flight)
         return flight
 
+    def _known_setback(self, now: float) -> _Setback | None:
+        """Why no login can succeed now; None if one may."""
+        if self._cooldown_failure is None or now >= self._cooldown.until:
+            return None
+        return _Setback(self._cooldown_failure, self._cooldown.until, cached=True)
+
     def _usable(self) -> Lease | None:
         lease = self._lease
         return None if lease is None or self._phase(lease) is Phase.EXPIRED else lease
@@ -321,6 +328,9 @@ class TokenSource:
             lease: what the request carried.
             since: when the request came to wait for a token. If the login began later, it was made for this request.
             repeatable: whether the request can be sent again, so that it will be known whether the login helps.
+
+        Raises:
+            KYCClientError: a login would help, and cannot succeed now. The token stays for those whom it still serves.
         """
         with self._lock:
             now = self._clock.monotonic()
@@ -331,17 +341,18 @@ class TokenSource:
                 if now >= self._standoff.until:
                     self._standoff.extend(now)
                 return False
-            # While no login can succeed, the token stays for those whom it still serves.
-            pauses = (
-                [self._standoff, self._cooldown] if repeatable else [self._standoff, self._cooldown, self._unproven]
-            )
-            if any(now < pause.until for pause in pauses):
+            if now < self._standoff.until or (not repeatable and now < self._unproven.until):
                 return False
-            self._lease = None
-            self._rejected = True
-            if not repeatable:
-                self._unproven.extend(now)
-        self._reporter.token_rejected()
+            setback = self._known_setback(now)
+            if setback is None:
+                self._lease = None
+                self._rejected = True
+                if not repeatable:
+                    self._unproven.extend(now)
+        if setback is None:
+            self._reporter.token_rejected()
+        elif repeatable:
+            raise setback.error(now)
         return repeatable
 
     def cured(self) -> None:

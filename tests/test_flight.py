@@ -794,6 +794,28 @@ def test_start_over_ends_the_login_under_way(source: TokenSource, endpoint: Endp
     assert not flight.login_thread.is_alive()
     assert len(endpoint.tried) == 1
     assert source._flight is None
+    with pytest.raises(LoginUnavailableError, match="interrupted"):
+        wait_sync(steps)
+
+
+def test_start_over_does_not_wait_for_what_cannot_be_ended(
+    source: TokenSource, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An attempt that ignores that it is closed, as one over a transport of the caller's may, is left to itself."""
+    monkeypatch.setattr(flight_module, "_GRACE", 0.01)
+    begun, gate = threading.Event(), threading.Event()
+
+    def stuck() -> Failure:
+        begun.set()
+        gate.wait()
+        return UNAVAILABLE
+
+    endpoint.script = [stuck, endpoint.grant]
+    next(source.acquire())
+    assert begun.wait(10)
+    source.start_over()
+    take(source)
+    gate.set()
 
 
 def test_start_over_before_the_login_has_begun(source: TokenSource, endpoint: Endpoint) -> None:
@@ -926,6 +948,7 @@ def test_flight_whose_thread_has_died_is_given_up_after_the_deadline(source: Tok
     dead.pilot.acquire()
     time.advance(20.9)
     assert next(source.acquire()) is dead
+    assert not dead.landed
     time.advance(0.2)
     with pytest.raises(LoginUnavailableError, match="not completed within 20 s"):
         take(source)

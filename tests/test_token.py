@@ -473,3 +473,10 @@ def test_clock():
     assert clock.pause(event, 0) is False
     event.set()
     assert clock.pause(event, 3600) is True
+
+
+def test_header_is_masked_in_both_of_its_forms() -> None:
+    """H3: the text that httpx is given, and the bytes that it hands on, are the token's, and do not show it."""
+    header = Lease("fake.token", issued_at=None, monotonic=0.0, wall=0.0, jitter=0.0).authorization
+    assert (header, header.encode()) == ("Bearer fake.token", b"Bearer fake.token")
+    assert f"{header!r} {header.encode()!r}" == "'***' b'***'"

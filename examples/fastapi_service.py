@@ -68,8 +68,9 @@ async def try_again(_request: Request, error: kyc_client.LoginUnavailableError) 
 
 @app.exception_handler(kyc_client.LoginError)
 async def no_login(_request: Request, error: kyc_client.LoginError) -> JSONResponse:
-    """Our caller cannot mend this, so it is us who are told what to do."""
-    log.error("%s", error)
+    """Our caller cannot mend this, so the log tells us what to do: once, and not at each call until that is done."""
+    if not error.cached:
+        log.error("%s", error)
     return problem("The KYC API does not let us in.")
 
 

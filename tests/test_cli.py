@@ -191,7 +191,7 @@ def test_sandbox_introduces_itself(once_it_serves: OnceItServes, capsys: pytest.
     out, err = capsys.readouterr()
     environ = variables(out)
     assert err.splitlines() == [
-        f"The sandbox serves at {environ['API_BASE_URL']}. Paste this into the shell of your service:",
+        f"The sandbox serves at {environ['API_BASE_URL']}. These lines (on stdout) are for the shell of your service:",
         "Other users, with the same password:",
         "  inactive@sandbox.example    LOGIN_BAD_CREDENTIALS",
         "  unverified@sandbox.example  LOGIN_USER_NOT_VERIFIED",

@@ -189,6 +189,20 @@ def test_derived_clients_share_the_login_and_leave_the_original_alone(
     assert client.get_httpx_client().timeout.read == 30
 
 
+def test_async_client_in_a_thread_is_that_of_the_loop(client: AuthenticatedClient) -> None:
+    """FastAPI runs a plain `def` in a thread: what it gets there is what the one loop uses, and `async with` closes."""
+
+    async def main() -> None:
+        async with client:
+            in_thread = await asyncio.to_thread(client.get_async_httpx_client)
+            assert in_thread is client.get_async_httpx_client()
+        assert in_thread.is_closed
+
+    asyncio.run(main())
+    # That loop is over; the next one gets a client of its own.
+    assert not client.get_async_httpx_client().is_closed
+
+
 def test_client_that_the_caller_sets_is_used_as_it_is(client: AuthenticatedClient) -> None:
     """set_httpx_client() and its async twin replace ours."""
     sync, not_sync = httpx.Client(), httpx.AsyncClient()

@@ -171,8 +171,8 @@ def test_no_variables(check: Check) -> None:
     """Without a base URL there is nothing to look at; all that is missing is named at once."""
     report = check(None, API_LOGIN=None, API_PASSWORD=None)
     assert (report.status, report.picture) == (3, "✗-------")
-    found, *problems = report.texts["variables"].splitlines()
-    assert found == "none of the API's is set"
+    *problems, found = report.texts["variables"].splitlines()
+    assert found == "Found: none of the API's is set"
     assert [problem.split()[0] for problem in problems] == ["API_BASE_URL", "API_LOGIN", "API_PASSWORD"]
     assert report.texts[BASE] == report.texts[HOST] == "not checked: see variables"
 
@@ -246,7 +246,7 @@ def test_unknown_host(check: Check) -> None:
     assert report.texts[HOST].startswith("kyc.invalid is not known (")
     assert report.texts[HOST].endswith("\nCheck the host in API_BASE_URL, and the name service (DNS).")
     assert report.texts[CONNECTION] == report.texts[TOKEN] == "not checked: see host"
-    assert report.texts[CLOCK] == "not checked: the answer did not tell the server's time"
+    assert report.texts[CLOCK] == "not checked: see host"
 
 
 def test_name_that_cannot_be_one(check: Check) -> None:

@@ -59,6 +59,8 @@ examples:
   kyc-client get /api/v1/resource
   kyc-client get -i /api/v1/resource      with the status and the headers
   kyc-client get '/api/v1/items?page=2'   quotes keep the shell off the ?
+
+Exit statuses: see kyc-client --help.
 """,
     ),
     "token": (
@@ -71,6 +73,8 @@ examples:
   curl -H "Authorization: Bearer $(kyc-client token)" \\
       "$API_BASE_URL/api/v1/resource"
   kyc-client token --json           with token_type, expires_at and expires_in
+
+Exit statuses: see kyc-client --help.
 """,
     ),
     "sandbox": (

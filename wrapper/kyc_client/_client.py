@@ -135,6 +135,11 @@ class _OwnClients:
         # Made outside of any loop; the first loop that asks takes it over.
         self.without_loop: httpx.AsyncClient | None = None
 
+    def outside_of_loops(self) -> httpx.AsyncClient | None:
+        """The async client for a thread without a loop: if there is just one loop, it must be meant for that."""
+        living = [client for loop, client in self.by_loop.items() if not is_over(loop)]
+        return self.without_loop or (living[0] if len(living) == 1 else None)
+
 
 @attrs.define(eq=False)
 class ConnectedClient(AuthenticatedClient):
@@ -167,7 +172,7 @@ class ConnectedClient(AuthenticatedClient):
             return self._given_async
         own, loop = self._own_clients(), current_loop()
         with own.lock:
-            client = own.without_loop if loop is None else own.by_loop.get(loop)
+            client = own.outside_of_loops() if loop is None else own.by_loop.get(loop)
             if client is None:
                 # A loop that ended without closing its connections is referred to by them, and so would stay for ever.
                 for gone in [other for other in own.by_loop if is_over(other)]:

@@ -183,7 +183,9 @@ def _serve_sandbox(options: Namespace) -> int:
             require_verification=options.require_verification,
             log=tell,
         ) as running:
-            tell(f"The sandbox serves at {running.base_url}. Paste this into the shell of your service:")
+            tell(
+                f"The sandbox serves at {running.base_url}. These lines (on stdout) are for the shell of your service:"
+            )
             for name, value in running.environ.items():
                 print(f"export {name}={shlex.quote(value)}", flush=True)
             unverified = "LOGIN_USER_NOT_VERIFIED" if options.require_verification else "may log in"

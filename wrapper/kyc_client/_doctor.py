@@ -187,13 +187,13 @@ def examine(*, timeout: float, allow_insecure_http: bool) -> Iterator[Finding]:
         finding = _skipped(name, failed) if failed else check(url, probe)
         failed = failed or _first_failed(finding)
         yield finding
-    failed = _first_failed(variables) or failed
+    unanswered, failed = failed, _first_failed(variables) or failed
     offset = 0.0 if probe.date is None else clock_offset(probe.began, probe.ended, probe.date)
     if failed is None:
         yield from _check_login(url, timeout, offset, allow_insecure_http=allow_insecure_http)
     else:
         yield from (_skipped("login", failed), _skipped("token", failed))
-    yield _check_clock(probe, offset)
+    yield _skipped("clock", unanswered) if unanswered and probe.date is None else _check_clock(probe, offset)
 
 
 def clock_offset(began: float, ended: float, date: float) -> float:
@@ -218,8 +218,8 @@ def _check_variables() -> Finding:
     text = f"{found}; also {also}" if also else found
     if problems is None:
         return Finding("variables", text)
-    hint = "\n".join(line.removeprefix("  - ") for line in problems.splitlines()[1:])
-    return Finding("variables", text, Exit.CONFIGURATION, hint)
+    first, *rest = [line.removeprefix("  - ") for line in problems.splitlines()[1:]]
+    return Finding("variables", first, Exit.CONFIGURATION, "\n".join([*rest, f"Found: {text}"]))
 
 
 def _check_base_url(*, allow_insecure_http: bool) -> tuple[httpx.URL, Finding]:
@@ -282,7 +282,7 @@ def _check_tls(url: httpx.URL, probe: Probe) -> Finding:
     broken = [cause for cause in errors if not isinstance(cause, ssl.SSLEOFError)]
     if probe.tls is not None and not broken:
         return Finding("TLS", probe.tls)
-    hint = "Check the scheme and port of API_BASE_URL: what listens there may not speak TLS, or want a certificate."
+    hint = "Check the scheme and port of API_BASE_URL: what listens there may speak no TLS, or want a certificate."
     if not broken:
         # Nothing was said, as by something in front of an API that is down.
         hint = f"The API may be down: try again later. {hint}"

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Event", "LoginFailed", "LoginStarted", "LoginSucceeded", "Reason", "TokenRejected"]
 
 Reason: TypeAlias = Literal["cold", "renewal", "rejected"]
-"""Why there is a login: no token yet (cold), one at the end of its life (renewal), one refused with 401 (rejected)."""
+"""Why there is a login: no token yet (cold), one near or past its end (renewal), one refused with 401 (rejected)."""
 
 
 class LoginStarted(NamedTuple):

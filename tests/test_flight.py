@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from clocks import Time
+from colours import Asyncio, Trio
 from fault_server import FaultServer
 from kyc_client import (
     BadCredentialsError,
@@ -25,8 +26,8 @@ from kyc_client import (
 )
 from kyc_client import _flight as flight_module
 from kyc_client._answer import Failure, Grant
-from kyc_client._flight import Backoff, Flight, TokenSource, wait_sync
-from kyc_client._loops import run_on_private_loop
+from kyc_client._flight import Backoff, Flight, TokenSource, wait_async, wait_sync
+from kyc_client._loops import run_on_private_loop, runner_of_this_task
 from kyc_client._token import Clock, Lease, Phase
 
 if TYPE_CHECKING:
@@ -923,6 +924,20 @@ def test_flight_that_nobody_flies_is_flown_by_who_waits_for_it(
     assert not left.pilot.locked()
     time.advance(1.1)
     assert wait_sync(steps) is source.fresh()
+    assert endpoint.tried == [A]
+
+
+@pytest.mark.parametrize("loops", [Asyncio(), Trio()], ids=repr)
+def test_task_waits_no_longer_for_it_than_a_thread(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, loops: Asyncio | Trio
+) -> None:
+    """Likewise in async code, by a real clock."""
+    monkeypatch.setattr(flight_module, "_GRACE", 0.05)
+    clock = Clock()
+    source = TokenSource(endpoint, lambda: A, clock)
+    source._flight = Flight(0, clock.monotonic(), 20, reason="cold")
+    lease = loops.run(lambda: wait_async(source.acquire(runner=runner_of_this_task)))
+    assert lease is source.fresh()
     assert endpoint.tried == [A]
 
 

@@ -125,7 +125,7 @@ class _Header(str):
         self._encoded = _MaskedBytes(value, "utf-8", "replace")
         return self
 
-    def encode(self, encoding: str = "ascii", errors: str = "strict") -> bytes:  # noqa: ARG002 - str's signature
+    def encode(self, *_: object, **__: object) -> bytes:
         return self._encoded
 
     def __repr__(self) -> str:

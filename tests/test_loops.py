@@ -13,6 +13,7 @@ import trio
 
 from blocking import LoopWatch
 from colours import Asyncio, Trio
+from gate import Gate
 from kyc_client._loops import current_loop, run_on_private_loop, runner_of_this_task
 
 if TYPE_CHECKING:
@@ -68,8 +69,10 @@ def test_no_loop_is_running_here() -> None:
 
 @pytest.mark.blocks_the_loop
 @pytest.mark.parametrize("colour", [Asyncio(), Trio()], ids=repr)
-def test_blocking_call_on_a_loop_is_found(auth: LoginAuth, colour: Asyncio | Trio) -> None:
+def test_blocking_call_on_a_loop_is_found(server: FaultServer, auth: LoginAuth, colour: Asyncio | Trio) -> None:
     """A12: the watch that all tests run under finds what it is there for, also if somebody swallows its error."""
+    gate = Gate()
+    server.on_login(gate)  # A login that lands at once would leave nothing to wait for.
 
     async def block() -> None:
         with contextlib.suppress(Exception):
@@ -77,6 +80,7 @@ def test_blocking_call_on_a_loop_is_found(auth: LoginAuth, colour: Asyncio | Tri
 
     with LoopWatch() as watch:
         colour.run(block)
+    gate.opened.set()
     assert watch.found == ["lock.acquire"]
 
 

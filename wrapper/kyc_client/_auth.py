@@ -241,7 +241,7 @@ def settle(
     values.clear()  # Only whether they are there matters, and this frame may be shown.
     url, unfit = parse_base_url(text, allow_insecure_http=allow_insecure_http)
     trust_env = arguments.setdefault("trust_env", uses_proxies(url))
-    verify, cert = arguments.pop("verify", True), arguments.pop("cert", None)
+    verify, cert = arguments.pop("verify", None), arguments.pop("cert", None)
     context, broken = shared_context(verify=verify, cert=cert, trust_env=trust_env)
     unusable = None
     if isinstance(arguments.get("proxy"), str | httpx.URL):

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from colours import Colour
-    from fault_server import Exchange
+    from fault_server import Behaviour, Exchange
 
 REFUSED = answer(401, {"detail": "Unauthorized"})
 
@@ -233,20 +233,24 @@ def test_login_in_the_very_tick_of_its_401_was_made_for_it(
     assert (server.login_count, len(server.hits)) == (2, 4)
 
 
+def renewed_meanwhile(auth: LoginAuth) -> Behaviour:
+    """While this request is under way with token 1, another one obtains token 2."""
+
+    def behaviour(exchange: Exchange) -> None:
+        exchange.server.revoke()
+        with httpx.Client(auth=auth) as client:
+            client.get(f"{exchange.server.base_url}/other")
+        check(exchange)
+
+    return behaviour
+
+
 def test_late_401_of_an_old_token_leaves_the_newer_one_alone(
     server: FaultServer, auth: LoginAuth, colour: Colour
 ) -> None:
     """B1: a 401 for token 1 that arrives after token 2 was obtained is retried with token 2, without another login."""
     first = auth.get_token().value
-
-    def renew_then_refuse(exchange: Exchange) -> None:
-        # While this request is under way with token 1, another one obtains token 2.
-        server.revoke()
-        with httpx.Client(auth=auth) as client:
-            client.get(f"{server.base_url}/other")
-        check(exchange)
-
-    server.on_resource(renew_then_refuse, check)
+    server.on_resource(renewed_meanwhile(auth), check)
     response = colour.send("GET", f"{server.base_url}/api", client={"auth": auth})
     assert response.status_code == 200
     assert response.json()["token"] != first
@@ -270,14 +274,7 @@ def test_late_401_of_a_token_that_the_request_had_waited_for(
     server: FaultServer, auth: LoginAuth, colour: Colour
 ) -> None:
     """B1, A3: likewise for the request that made the first login: no stand-off, and the next revocation is mended."""
-
-    def renew_then_refuse(exchange: Exchange) -> None:
-        server.revoke()
-        with httpx.Client(auth=auth) as client:
-            client.get(f"{server.base_url}/other")
-        check(exchange)
-
-    server.on_resource(renew_then_refuse, check)
+    server.on_resource(renewed_meanwhile(auth), check)
     for logins in (2, 3):
         assert colour.send("GET", f"{server.base_url}/api", client={"auth": auth}).status_code == 200
         assert server.login_count == logins

@@ -23,7 +23,7 @@ from fault_server import FaultServer, after, answer, check, hang, issue
 from gate import Gate
 from kyc_client import LoginAuth, connect
 from kyc_client._flight import Backoff
-from kyc_client._token import Lease
+from kyc_client._token import Clock, Lease
 from test_bodies import Pipe
 
 if TYPE_CHECKING:
@@ -226,7 +226,7 @@ def test_login_in_the_very_tick_of_its_401_was_made_for_it(
     """B2 on a coarse clock (Windows has ticks of 16 ms): that such a login does not help is noticed all the same."""
     colour.token(auth)
     now = auth._source.now()
-    auth._source._clock.monotonic = lambda: now
+    auth._source._go_by(Clock(monotonic=lambda: now))
     server.on_resource(REFUSED)
     for _ in range(3):
         assert colour.send("GET", f"{server.base_url}/api", client={"auth": auth}).status_code == 401
@@ -286,9 +286,8 @@ def test_cure_ends_the_doubling_of_the_stand_off(
 ) -> None:
     """B2: once a login has cured a 401, the next that does not is the first in a row again, and costs one second."""
     auth = LoginAuth(server.base_url, credentials=credentials)
-    clock, passed = auth._source._clock, 0.0
-    real = clock.monotonic
-    clock.monotonic = lambda: real() + passed
+    passed = 0.0
+    auth._source._go_by(Clock(monotonic=lambda: time.monotonic() + passed))
 
     def status() -> int:
         return colour.send("GET", f"{server.base_url}/api", client={"auth": auth}).status_code

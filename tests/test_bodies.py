@@ -185,8 +185,7 @@ def near_its_end(auth: LoginAuth) -> None:
     """Put the token into the last fifth of its hour, where it is good, but renewed: by clocks that are ahead."""
     ahead = 3600 - 200
     clock = Clock(monotonic=lambda: time.monotonic() + ahead, wall=lambda: time.time() + ahead)
-    source = auth._source
-    source._clock, source._monotonic, source._wall = clock, clock.monotonic, clock.wall
+    auth._source._go_by(clock)
 
 
 def test_upload_that_cannot_be_sent_again_renews_the_token_first(

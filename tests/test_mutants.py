@@ -101,4 +101,4 @@ def test_unknown_module_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     """Before anything is copied or deleted."""
     with pytest.raises(SystemExit):
         main(["tokens"])
-    assert "no such module: tokens. There are token, flight, auth, reporter." in capsys.readouterr().err
+    assert "no such module: tokens. There are token, flight, auth, reporter, settings." in capsys.readouterr().err

@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator  # noqa: TC003 - for those who evaluate the annotations
+from typing import Any, NoReturn
 
 import httpx
 
-from ._base_url import parse_base_url, uses_proxies
-from ._credentials import BASE_URL, Credentials, read_environment
 from ._flight import TokenSource, wait_async, wait_sync
 from ._login import LoginEndpoint
 from ._loops import runner_of_this_task
 from ._reporter import OnEvent, Reporter
-from ._tls import shared_context
-from ._token import Clock, Lease, Token
+from ._settings import (
+    CONNECTION_ARGUMENTS,
+    DEFAULT_TIMEOUT,
+    CredentialsSource,
+    as_callable,
+    as_timeout,
+    misuse_of,
+    settle,
+)
+from ._token import Clock, Lease, MaskedBytes, Token
 from .errors import ConfigurationError
 
-if TYPE_CHECKING:
-    import ssl
-
-CredentialsSource: TypeAlias = Credentials | Callable[[], Credentials] | None
-
-# httpx's own default is 5 s for everything; uploads of documents take longer than that.
-DEFAULT_TIMEOUT = httpx.Timeout(30.0, connect=10.0)
-CONNECTION_ARGUMENTS = frozenset({"cert", "mounts", "proxy", "transport", "trust_env", "verify"})
-
-# Where a request remembers what we put into its header, so that the header of a request sent again does not pass for
-# the caller's; and since when it had waited for that.
+# Where a request remembers, for a response hook, what it carries and since when it had waited for that.
 _MARK = "kyc_client.lease"
 # No login begins later than this: for a request that has not waited for one.
 _LATER = math.inf
@@ -95,9 +90,10 @@ class LoginAuth(httpx.Auth):
         clock = Clock()
         endpoint = LoginEndpoint(url, as_timeout(timeout), {**connection_args, "verify": verify}, clock)
         reporter = Reporter(str(url).removesuffix("/"), on_event)
-        self._source = TokenSource(endpoint, _asking(credentials), clock, reporter=reporter)
+        self._source = TokenSource(endpoint, as_callable(credentials), clock, reporter=reporter)
         self._base_url = url
         self._scheme, self._host, self._port = url.scheme, url.raw_host, url.port
+        self._notes_answers = False
 
     def get_token(self) -> Token:
         """The current token, after a login if there must be one: for a websocket, another HTTP library, a shell.
@@ -132,7 +128,7 @@ class LoginAuth(httpx.Auth):
         if lease is None:
             since = source.now()
             lease = wait_sync(source.acquire(patient=not _can_be_sent_again(request)))
-        response = yield _stamp(request, lease, since)
+        response = yield self._stamp(request, lease, since)
         if response.status_code != 401 or not self._is_rejection(response, lease):
             return
         since, before = source.now(), since
@@ -140,7 +136,7 @@ class LoginAuth(httpx.Auth):
             return
         response.read()  # Before waiting: an unread answer holds its connection, which the others may be waiting for.
         lease = wait_sync(source.acquire())
-        response = yield _stamp(request, lease, since)
+        response = yield self._stamp(request, lease, since)
         self._conclude(response, lease, since)
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
@@ -154,7 +150,7 @@ class LoginAuth(httpx.Auth):
             since = source.now()
             patient = not _can_be_sent_again(request)
             lease = await wait_async(source.acquire(patient=patient, runner=runner_of_this_task))
-        response = yield _stamp(request, lease, since)
+        response = yield self._stamp(request, lease, since)
         if response.status_code != 401 or not self._is_rejection(response, lease):
             return
         since, before = source.now(), since
@@ -162,7 +158,7 @@ class LoginAuth(httpx.Auth):
             return
         await response.aread()  # As in `sync_auth_flow`.
         lease = await wait_async(source.acquire(runner=runner_of_this_task))
-        response = yield _stamp(request, lease, since)
+        response = yield self._stamp(request, lease, since)
         self._conclude(response, lease, since)
 
     def _is_ours(self, request: httpx.Request) -> bool:
@@ -174,8 +170,7 @@ class LoginAuth(httpx.Auth):
         # names have as many letters as this one.
         for name, value in request.headers.raw:
             if len(name) == 13 and name.lower() == b"authorization":
-                lease, _ = request.extensions.get(_MARK, (None, 0.0))
-                return isinstance(lease, Lease) and value == lease.authorization.encode()
+                return isinstance(value, MaskedBytes)  # Ours, in a request that is sent a second time.
         return True
 
     def _is_rejection(self, response: httpx.Response, lease: Lease) -> bool:
@@ -186,6 +181,12 @@ class LoginAuth(httpx.Auth):
         url = answered.url
         ours = url.raw_host == self._host and url.scheme == self._scheme and url.port == self._port
         return ours and answered.headers.get("Authorization") == lease.authorization
+
+    def _stamp(self, request: httpx.Request, lease: Lease, since: float) -> httpx.Request:
+        request.headers["Authorization"] = lease.authorization
+        if self._notes_answers:
+            request.extensions[_MARK] = lease, since
+        return request
 
     def _note_answer(self, response: httpx.Response) -> _Nothing:
         """Take note of a 401 that the flow may never see, which would keep the token until it expires."""
@@ -215,77 +216,10 @@ class LoginAuth(httpx.Auth):
         raise TypeError("A LoginAuth is not pickled, because it holds a token and a lock: make one in each process.")
 
 
-def settle(
-    base_url: str | httpx.URL | None,
-    arguments: dict[str, Any],
-    *,
-    allow_insecure_http: bool,
-    also_needed: tuple[str, ...] = (),
-) -> tuple[httpx.URL, ssl.SSLContext, str]:
-    """Settle where to connect, and how.
-
-    Args:
-        base_url: None reads the environment.
-        arguments: httpx's. `verify` and `cert` are taken out of them, being one context; `trust_env` is put in, and
-            `proxy` becomes an `httpx.Proxy`, whose `repr` shows no password.
-        allow_insecure_http: as for `LoginAuth`.
-        also_needed: further variables that have to be there.
-
-    Returns:
-        The base URL, the TLS context, and all that is wrong with the settings, as the message of an error ("" if
-        nothing is). It does not raise, because its frame holds them.
-    """
-    needed = (BASE_URL, *also_needed) if base_url is None else also_needed
-    values, missing = read_environment(os.environ, *needed)
-    text = values.get(BASE_URL) if base_url is None else base_url
-    values.clear()  # Only whether they are there matters, and this frame may be shown.
-    url, unfit = parse_base_url(text, allow_insecure_http=allow_insecure_http)
-    trust_env = arguments.setdefault("trust_env", uses_proxies(url))
-    verify, cert = arguments.pop("verify", None), arguments.pop("cert", None)
-    context, broken = shared_context(verify=verify, cert=cert, trust_env=trust_env)
-    unusable = None
-    if isinstance(arguments.get("proxy"), str | httpx.URL):
-        try:
-            arguments["proxy"] = httpx.Proxy(arguments["proxy"])
-        except (httpx.InvalidURL, ValueError):
-            unusable = "The proxy= cannot be used. A good one looks like http://proxy.example.com:3128."
-    return url, context, "\n".join(filter(None, (missing, unfit, broken, unusable)))
-
-
-def as_timeout(timeout: float | httpx.Timeout | None) -> httpx.Timeout:
-    """An `httpx.Timeout` of numbers; httpx itself would find out only when it waits."""
-    result = httpx.Timeout(timeout)
-    if not all(seconds is None or isinstance(seconds, int | float) for seconds in result.as_dict().values()):
-        raise TypeError("timeout= takes seconds, an httpx.Timeout, or None.")
-    return result
-
-
-def misuse_of(credentials: object) -> str | None:
-    """Why this is nothing to log in with, as the message of a `TypeError`; None if it is something.
-
-    It does not raise, because somebody may have given the password itself.
-    """
-    good = isinstance(credentials, Credentials) or (callable(credentials) and not isinstance(credentials, type))
-    if good or credentials is None:
-        return None
-    return "credentials= takes kyc_client.Credentials, or a callable without arguments that returns them."
-
-
-def _asking(credentials: CredentialsSource) -> Callable[[], Credentials]:
-    if credentials is None:
-        return Credentials.from_env
-    return (lambda: credentials) if isinstance(credentials, Credentials) else credentials
-
-
-def _stamp(request: httpx.Request, lease: Lease, since: float) -> httpx.Request:
-    request.headers["Authorization"] = lease.authorization
-    request.extensions[_MARK] = lease, since
-    return request
-
-
 def response_hook(auth: LoginAuth) -> Callable[[httpx.Response], _Nothing]:
     """What has to come before the caller's own response hooks, which may raise at a 401."""
-    return auth._note_answer  # noqa: SLF001 - no part of the public surface  # pyright: ignore[reportPrivateUsage]
+    auth._notes_answers = True  # noqa: SLF001 - no part of the public surface  # pyright: ignore[reportPrivateUsage]
+    return auth._note_answer  # noqa: SLF001 - likewise  # pyright: ignore[reportPrivateUsage]
 
 
 class _Nothing:

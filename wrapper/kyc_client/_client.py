@@ -14,20 +14,12 @@ import httpx
 
 from kyc_openapi import AuthenticatedClient
 
-from ._auth import (
-    CONNECTION_ARGUMENTS,
-    DEFAULT_TIMEOUT,
-    CredentialsSource,
-    LoginAuth,
-    as_timeout,
-    misuse_of,
-    response_hook,
-    settle,
-)
+from ._auth import LoginAuth, response_hook
 from ._credentials import LOGIN, PASSWORD
 from ._login import USER_AGENT
 from ._loops import current_loop, is_over
 from ._reporter import OnEvent  # noqa: TC001 - for those who evaluate the annotations
+from ._settings import CONNECTION_ARGUMENTS, DEFAULT_TIMEOUT, CredentialsSource, as_timeout, misuse_of, settle
 from .errors import ConfigurationError
 
 

@@ -201,8 +201,7 @@ class TokenSource:
     ) -> None:
         self._endpoint = endpoint
         self._credentials = credentials
-        self._clock = clock
-        self._monotonic, self._wall = clock.monotonic, clock.wall
+        self._go_by(clock)
         self._deadline = deadline
         self._reporter = reporter or Reporter()
         # Guards all that follows. Held for assignments only: never over I/O, a wait, an await or a yield. Re-entrant,
@@ -216,6 +215,12 @@ class TokenSource:
         self._hanging: list[threading.Thread] = []
         self._forget_failures()
         _sources.add(self)
+
+    def _go_by(self, clock: Clock) -> None:
+        self._clock = self._endpoint.clock = clock
+        # The monotonic clock, by which `Lease.began` tells which login was made for what.
+        self.now = clock.monotonic
+        self._wall = clock.wall
 
     def _forget_failures(self) -> None:
         self._refusals: dict[Credentials, tuple[Failure, Backoff]] = {}
@@ -232,7 +237,7 @@ class TokenSource:
     def fresh(self) -> Lease | None:
         """The current lease, if it is fresh. The hot path: a lease never changes, so that reading it needs no lock."""
         lease = self._lease
-        if lease is None or self._monotonic() >= lease.fresh_until_monotonic or self._wall() >= lease.fresh_until_wall:
+        if lease is None or self.now() >= lease.fresh_until_monotonic or self._wall() >= lease.fresh_until_wall:
             return None
         return lease
 
@@ -253,7 +258,7 @@ class TokenSource:
             if isinstance(step, Lease):
                 return step
             if isinstance(step, _Setback):
-                raise step.error(self._clock.monotonic())
+                raise step.error(self.now())
             yield step
             while not step.future.done():
                 self._look_after(step)
@@ -266,13 +271,13 @@ class TokenSource:
             lease = self._usable()
             if lease is not None:
                 return lease
-            raise outcome.error(self._clock.monotonic())
+            raise outcome.error(self.now())
 
     def _next_step(self, *, patient: bool, runner: Callable[[], RunAsync] | None) -> Lease | Flight | _Setback:
         """What this caller does now: use a lease, wait for a login, or give up."""
         run_async = runner() if runner is not None and self._endpoint.needs_loop else None
         with self._lock:
-            now = self._clock.monotonic()
+            now = self.now()
             lease = self._usable()
             if lease is not None and (
                 self._phase(lease) is Phase.FRESH or (not self._flight and now < self._renew_after)
@@ -313,13 +318,9 @@ class TokenSource:
         return None if lease is None or self._phase(lease) is Phase.EXPIRED else lease
 
     def _phase(self, lease: Lease) -> Phase:
-        return lease.phase(self._clock.monotonic(), self._clock.wall())
+        return lease.phase(self.now(), self._wall())
 
     # After an answer
-
-    def now(self) -> float:
-        """The monotonic clock, by which `Lease.began` tells which login was made for what."""
-        return self._clock.monotonic()
 
     def reject(self, lease: Lease, *, since: float, repeatable: bool) -> bool:
         """Take note of a 401, and tell whether it may help to send the request again with another token.
@@ -333,7 +334,7 @@ class TokenSource:
             KYCClientError: a login would help, and cannot succeed now. The token stays for those whom it still serves.
         """
         with self._lock:
-            now = self._clock.monotonic()
+            now = self.now()
             if self._lease is not lease:
                 return repeatable  # There is, or will be, a newer one.
             if lease.began >= since and self._phase(lease) is not Phase.EXPIRED:
@@ -379,8 +380,7 @@ class TokenSource:
         """
         with self._lock:
             before, flight = self._clock, self._flight
-            self._clock = self._endpoint.clock = clock or before
-            self._monotonic, self._wall = self._clock.monotonic, self._clock.wall
+            self._go_by(clock or before)
             self.reset()
         if flight is not None:
             self._land(flight, Failure(LoginUnavailableError, _INTERRUPTED))
@@ -403,7 +403,7 @@ class TokenSource:
         # In an empty context: the login is everybody's, and no caller's tenant, trace or deadline is its own.
         fly = contextvars.Context().run
         thread = threading.Thread(target=fly, args=(self._fly, flight), name="kyc-client-login", daemon=True)
-        flight.launched = self._clock.monotonic()
+        flight.launched = self.now()
         flight.deadline = flight.launched + self._deadline
         try:
             thread.start()
@@ -419,7 +419,7 @@ class TokenSource:
 
     def _look_after(self, flight: Flight) -> None:
         """Start a login that nobody has begun, since it was interrupted before; end one that should have ended."""
-        now = self._clock.monotonic()
+        now = self.now()
         if now > flight.launched + _GRACE and not flight.pilot.locked():
             self._launch(flight)
         elif now > flight.deadline + _GRACE:
@@ -464,7 +464,7 @@ class TokenSource:
         memory = self._refusals.get(credentials)
         if memory is not None:
             failure, backoff = memory
-            if self._clock.monotonic() < backoff.until:
+            if self.now() < backoff.until:
                 return _Setback(failure, backoff.until, cached=True)
         return self._attempt(flight, credentials)
 
@@ -522,13 +522,13 @@ class TokenSource:
                 lands = outcome
             else:
                 lands = self._remember(outcome, flight.credentials) if isinstance(outcome, Failure) else outcome
-                self._renew_after = max(lands.until, self._clock.monotonic() + _COOLDOWN_SECONDS)
+                self._renew_after = max(lands.until, self.now() + _COOLDOWN_SECONDS)
         flight.ended.set()
         flight.future.set_result(lands)
         return True
 
     def _report(self, flight: Flight) -> None:
-        now = self._clock.monotonic()
+        now = self.now()
         seconds = now - (flight.deadline - self._deadline)
         outcome = flight.future.result()
         if isinstance(outcome, Lease):
@@ -544,7 +544,7 @@ class TokenSource:
         self._refusals = {refused: memory for refused, memory in self._refusals.items() if refused != credentials}
 
     def _remember(self, failure: Failure, credentials: Credentials | None) -> _Setback:
-        now = self._clock.monotonic()
+        now = self.now()
         if failure.kind is ConfigurationError:
             return _Setback(failure, now)
         if credentials is None or failure.kind in {LoginUnavailableError, LoginResponseError}:

@@ -71,7 +71,8 @@ if TYPE_CHECKING:
 
 DEADLINE = 20.0
 _ATTEMPTS = 3
-_BACKOFF_SECONDS, _BACKOFF_LIMIT = 0.5, 8.0
+# The longest pause after the first attempt, and twice that after the second.
+_BACKOFF_SECONDS = 0.5
 _COOLDOWN_SECONDS, _COOLDOWN_LIMIT = 1.0, 30.0
 _REFUSAL_SECONDS, _REFUSAL_LIMIT = 60.0, 15 * 60.0
 _STANDOFF_SECONDS, _STANDOFF_LIMIT = 1.0, 10.0
@@ -502,7 +503,7 @@ class TokenSource:
                 return Lease(result.value, issued_at=issued_at, monotonic=monotonic, wall=wall, jitter=jitter)
             if result.kind is not LoginUnavailableError or attempt == _ATTEMPTS:
                 return result
-            pause = clock.random() * min(_BACKOFF_LIMIT, _BACKOFF_SECONDS * 2 ** (attempt - 1))
+            pause = clock.random() * _BACKOFF_SECONDS * 2 ** (attempt - 1)
             pause = max(pause, result.retry_after or 0.0)
             if clock.monotonic() + pause >= flight.deadline or clock.pause(flight.ended, pause):
                 return result

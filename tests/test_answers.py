@@ -307,8 +307,8 @@ def attempt(listener: socket.socket, pair: Credentials, **timeout: float) -> Fai
     """One attempt with these timeouts, all others being too long for a test."""
     url = httpx.URL(f"http://127.0.0.1:{listener.getsockname()[1]}")
     limits = httpx.Timeout(**{"connect": 100, "read": 100, "write": 100, "pool": 100, **timeout})
-    endpoint = LoginEndpoint(url, limits, {"verify": shared_context()[0], "trust_env": False}, Clock())
-    result = endpoint.attempt(pair, within=100, run_async=run_on_private_loop, opened=lambda _: None)
+    endpoint = LoginEndpoint(url, limits, {"verify": shared_context()[0], "trust_env": False})
+    result = endpoint.attempt(pair, within=100, clock=Clock(), run_async=run_on_private_loop, opened=lambda _: None)
     assert isinstance(result, Failure)
     assert result.kind is UNAVAILABLE
     return result

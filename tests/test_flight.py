@@ -46,7 +46,6 @@ class Endpoint:
     """Answers attempts from a script, the last entry again and again; a callable entry is called."""
 
     needs_loop = False
-    clock: Clock
 
     def __init__(self, time: Time, lifetime: float = 1000.0) -> None:
         self.time = time
@@ -54,14 +53,16 @@ class Endpoint:
         self.tried: list[Credentials] = []
         self.within: list[float] = []
         self.ways: list[Any] = []
+        self.clocks: list[Clock] = []
         self.script: list[Any] = [self.grant]
 
     def grant(self) -> Grant:
         token = FaultServer.new_token(_Mint, exp=int(self.time.wall + self.lifetime))  # type: ignore[arg-type]
         return Grant(token, self.time.wall)
 
-    def attempt(self, credentials: Credentials, *, within: float, run_async: Any, opened: Callable[..., Any]) -> Any:
+    def attempt(self, credentials: Credentials, *, within: float, clock: Clock, run_async: Any, **_: Any) -> Any:
         self.tried.append(credentials)
+        self.clocks.append(clock)
         self.within.append(within)
         self.ways.append(run_async)
         result = self.script.pop(0) if len(self.script) > 1 else self.script[0]
@@ -765,11 +766,11 @@ def test_start_over_forgets_everything_and_goes_by_the_other_clock(
     other.advance(5000)
     endpoint.time = other
     assert source.start_over(other.clock) is time.clock
-    assert endpoint.clock is other.clock
     assert source.fresh() is None
     lease = take(source)
     assert lease is not old
     assert lease.began == other.monotonic
+    assert endpoint.clocks == [time.clock, other.clock]
     assert source.fresh() is lease
     other.wall += 5000
     assert source.fresh() is None
@@ -779,7 +780,7 @@ def test_start_over_ends_the_login_under_way(source: TokenSource, endpoint: Endp
     """Its attempt is closed, no further one is made, and it tells nobody; when that returns, its thread has ended."""
     closed = threading.Event()
 
-    def attempt(credentials: Credentials, *, within: float, run_async: Any, opened: Callable[..., Any]) -> Failure:
+    def attempt(credentials: Credentials, *, opened: Callable[..., Any], **_: Any) -> Failure:
         endpoint.tried.append(credentials)
         opened(closed.set)
         closed.wait(10)
@@ -870,7 +871,7 @@ def test_deadline_ends_the_wait_of_all_and_the_attempt(time: Time) -> None:
     closed = threading.Event()
 
     class Stuck(Endpoint):
-        def attempt(self, credentials: Credentials, *, within: float, run_async: Any, opened: Any) -> Any:
+        def attempt(self, credentials: Credentials, *, opened: Any, **_: Any) -> Any:
             opened(closed.set)
             closed.wait(10)
             return UNAVAILABLE

@@ -48,6 +48,7 @@ CREDENTIALS = Credentials(f"{CANARY}-login@example.com", f"{CANARY}-password")
 SENT = 1_900_000_000
 LIMIT = 64 * 1024
 WATCHDOG = 10.0
+CLOCK = Clock()
 # Kept, so that it is made once.
 CONTEXT, _ = _tls.shared_context()
 
@@ -60,14 +61,14 @@ def attempt(
     timeout=WATCHDOG,
     opened=lambda _: None,
     run_async=run_on_private_loop,
-    clock=None,
+    clock=CLOCK,
     **connection,
 ):
     """One login at this base URL."""
     url, _ = parse_base_url(base_url, allow_insecure_http=False)
     connection = {"verify": CONTEXT, **connection}
-    endpoint = LoginEndpoint(url, httpx.Timeout(timeout), connection, clock or Clock())
-    return endpoint.attempt(credentials, within=within, run_async=run_async, opened=opened)
+    endpoint = LoginEndpoint(url, httpx.Timeout(timeout), connection)
+    return endpoint.attempt(credentials, within=within, clock=clock, run_async=run_async, opened=opened)
 
 
 def attempt_with(handler, **arguments):
@@ -165,9 +166,10 @@ def test_no_cookies(server):
     """D11: a cookie that came with one login does not go out with the next."""
     server.on_login(answer(200, GOOD, {"Set-Cookie": "fake=1; Path=/"}))
     base_url = server.base_url
-    endpoint = LoginEndpoint(httpx.URL(base_url), httpx.Timeout(WATCHDOG), {"verify": CONTEXT}, Clock())
+    endpoint = LoginEndpoint(httpx.URL(base_url), httpx.Timeout(WATCHDOG), {"verify": CONTEXT})
     for _ in range(2):
-        endpoint.attempt(CREDENTIALS, within=WATCHDOG, run_async=run_on_private_loop, opened=lambda _: None)
+        way = {"run_async": run_on_private_loop, "opened": lambda _: None}
+        endpoint.attempt(CREDENTIALS, within=WATCHDOG, clock=CLOCK, **way)
     assert ["cookie" in exchange.headers for exchange in server.exchanges] == [False, False]
 
 
@@ -1129,7 +1131,7 @@ NEEDS_LOOP = {
 @pytest.mark.parametrize(("connection", "needed"), NEEDS_LOOP.values(), ids=NEEDS_LOOP)
 def test_needs_loop(connection, needed):
     """An event loop is needed where one of the caller's transports is async only."""
-    endpoint = LoginEndpoint(httpx.URL("https://kyc.example.com"), httpx.Timeout(5), connection, Clock())
+    endpoint = LoginEndpoint(httpx.URL("https://kyc.example.com"), httpx.Timeout(5), connection)
     assert endpoint.needs_loop is needed
 
 

@@ -936,7 +936,6 @@ def test_time_goes_back_to_what_it_was() -> None:
         assert inside._source._clock is other._time.clock()
         assert before._source._clock is other._time.clock()  # type: ignore[union-attr]
     assert before._source._clock is fake._time.clock()  # type: ignore[union-attr]
-    assert before._source._endpoint.clock is fake._time.clock()  # type: ignore[union-attr]
     assert inside._source._clock.monotonic is time.monotonic
     assert kyc_client.LoginAuth(fake.base_url)._source._clock.monotonic is time.monotonic
     assert inside._source in living_sources()

@@ -341,8 +341,9 @@ def test_environment_cannot_switch_verification_off(secure, files, colour, monke
 
 def attempt(server, verify, within=10.0):
     """One login over this context."""
-    endpoint = LoginEndpoint(httpx.URL(server.base_url), httpx.Timeout(10), {"verify": verify}, Clock())
-    return endpoint.attempt(CREDENTIALS, within=within, run_async=run_on_private_loop, opened=lambda _: None)
+    endpoint = LoginEndpoint(httpx.URL(server.base_url), httpx.Timeout(10), {"verify": verify})
+    way = {"run_async": run_on_private_loop, "opened": lambda _: None}
+    return endpoint.attempt(CREDENTIALS, within=within, clock=Clock(), **way)
 
 
 def test_wrong_authority(secure):

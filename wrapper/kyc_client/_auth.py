@@ -87,10 +87,9 @@ class LoginAuth(httpx.Auth):
         if problem:
             del base_url, url, connection_args  # A crash reporter shows the locals of the frames that an error passes.
             raise ConfigurationError(problem)
-        clock = Clock()
-        endpoint = LoginEndpoint(url, as_timeout(timeout), {**connection_args, "verify": verify}, clock)
+        endpoint = LoginEndpoint(url, as_timeout(timeout), {**connection_args, "verify": verify})
         reporter = Reporter(str(url).removesuffix("/"), on_event)
-        self._source = TokenSource(endpoint, as_callable(credentials), clock, reporter=reporter)
+        self._source = TokenSource(endpoint, as_callable(credentials), Clock(), reporter=reporter)
         self._base_url = url
         self._scheme, self._host, self._port = url.scheme, url.raw_host, url.port
         self._notes_answers = False

@@ -107,7 +107,7 @@ class Backoff:
         self.until = now + max(self.delay, at_least or 0.0)
 
     def end(self) -> None:
-        self.until, self.delay = _NEVER, 0.0
+        self.until = _NEVER
 
 
 class _Setback:
@@ -218,7 +218,7 @@ class TokenSource:
         _sources.add(self)
 
     def _go_by(self, clock: Clock) -> None:
-        self._clock = self._endpoint.clock = clock
+        self._clock = clock
         # The monotonic clock, by which `Lease.began` tells which login was made for what.
         self.now = clock.monotonic
         self._wall = clock.wall
@@ -495,6 +495,7 @@ class TokenSource:
             result = self._endpoint.attempt(
                 credentials,
                 within=max(flight.deadline - monotonic, 0.001),
+                clock=clock,
                 run_async=flight.run_async,
                 opened=flight.opened,
             )

@@ -52,16 +52,12 @@ class LoginEndpoint:
         base_url: the checked base URL.
         timeout: for each connect, read and write of a login.
         connection: httpx's arguments for how a connection is made (verify, proxy, trust_env, mounts, transport).
-        clock: for a `Retry-After` that is a date.
     """
 
-    def __init__(
-        self, base_url: httpx.URL, timeout: httpx.Timeout, connection: Mapping[str, Any], clock: Clock
-    ) -> None:
+    def __init__(self, base_url: httpx.URL, timeout: httpx.Timeout, connection: Mapping[str, Any]) -> None:
         self._base_url = base_url
         self._timeout = timeout
         self._connection = {name: value for name, value in connection.items() if value is not None}
-        self.clock = clock
         _import_eagerly()
         if self.needs_loop:
             importlib.import_module("asyncio")  # Likewise; the others do not pay 8 ms for it.
@@ -77,6 +73,7 @@ class LoginEndpoint:
         credentials: Credentials,
         *,
         within: float,
+        clock: Clock,
         run_async: RunAsync,
         opened: Callable[[Callable[[], None]], object],
     ) -> Grant | Failure:
@@ -85,6 +82,7 @@ class LoginEndpoint:
         Args:
             credentials: what to log in with.
             within: seconds that are left; no single wait on the network is longer.
+            clock: for a `Retry-After` that is a date.
             run_async: where to run a transport that works on an event loop only.
             opened: is handed a function that ends the attempt from another thread, however slowly bytes may drip.
         """
@@ -103,7 +101,7 @@ class LoginEndpoint:
                 parsed = login.sync_detailed(client=client, body=form).parsed
             except Exception as error:  # noqa: BLE001 - the caller's transport may raise anything, as may a hostile body
                 answer.note(error)
-        return judge(answer, parsed, credentials, base_url=self._base_url, wall=self.clock.wall())
+        return judge(answer, parsed, credentials, base_url=self._base_url, wall=clock.wall())
 
     def _arguments(self, within: float, run_async: RunAsync) -> dict[str, Any]:
         def lend(transport: Any) -> Any:

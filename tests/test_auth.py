@@ -199,6 +199,32 @@ def test_header_that_we_put_is_not_taken_for_the_callers(server: FaultServer, au
     assert (server.login_count, server.hits[-1].token) == (2, "callers-own-fake")
 
 
+def test_header_that_a_hook_has_written_anew_is_still_ours(server: FaultServer, auth: LoginAuth) -> None:
+    """Hooks that add a header often do so by making all of them anew, of text."""
+
+    def add_header(request: httpx.Request) -> None:
+        request.headers = httpx.Headers({**request.headers, "X-Trace": "fake"})
+
+    with httpx.Client(auth=auth, event_hooks={"request": [add_header]}) as client:
+        request = client.build_request("GET", f"{server.base_url}/api")
+        for _ in range(2):
+            assert client.send(request).status_code == 200
+            server.revoke()
+            auth.reset()
+    assert server.login_count == 2
+
+
+def test_header_copied_to_another_request_is_the_callers(server: FaultServer, auth: LoginAuth, colour: Colour) -> None:
+    """Whoever takes it from one request for another has chosen the token."""
+    client = {"auth": auth}
+    first = colour.send("GET", f"{server.base_url}/api", client=client)
+    server.revoke()
+    auth.reset()
+    second = colour.send("GET", f"{server.base_url}/api", client=client, headers=first.request.headers)
+    assert (second.status_code, server.login_count) == (401, 1)
+    assert server.hits[0].token == server.hits[1].token
+
+
 # After a 401
 
 
@@ -654,7 +680,7 @@ def test_timeout_holds_for_each_read_of_a_login(
     """A login that is not answered fails after three such times, and not only at its deadline."""
     server.on_login(hang)
     auth = LoginAuth(server.base_url, credentials=credentials, timeout=timeout)
-    auth._source._clock.pause = lambda *_: False
+    auth._source._go_by(Clock(pause=lambda *_: False))
     with pytest.raises(kyc_client.LoginUnavailableError, match="no answer in time"):
         auth.get_token()
 

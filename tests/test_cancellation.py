@@ -22,6 +22,7 @@ from colours import Asyncio, Trio
 from fault_server import FaultServer, answer, check, hang, issue
 from gate import Gate, settles, waiters
 from kyc_client import LoginAuth
+from kyc_client._token import Clock
 
 if TYPE_CHECKING:
     import types
@@ -135,7 +136,7 @@ def test_login_on_a_transport_survives_the_loop_that_carried_it(
     server.on_login(gate, issue())
     auth = LoginAuth(server.base_url, credentials=credentials, transport=httpx.AsyncHTTPTransport())
     over = threading.Event()
-    auth._source._clock.pause = lambda _ended, _seconds: not over.wait(10)
+    auth._source._go_by(Clock(pause=lambda _ended, _seconds: not over.wait(10)))
 
     async def main() -> None:
         async with anyio.create_task_group() as group:

@@ -165,6 +165,17 @@ def test_other_scheme_gets_nothing(
     assert secure.login_count == 1
 
 
+def test_request_sent_before_takes_no_token_to_another_address(server: FaultServer, foreign: FaultServer) -> None:
+    """A request object remembers its header; should it be given another address, that stays behind."""
+    auth = LoginAuth(server.base_url, credentials=PAIR)
+    with httpx.Client(auth=auth) as client:
+        request = client.build_request("GET", f"{server.base_url}/api")
+        assert client.send(request).status_code == 200
+        request.url = httpx.URL(f"{foreign.base_url}/api")
+        assert client.send(request).status_code == 401
+    assert (server.hits[0].token, foreign.hits[0].token) == (auth.get_token().value, None)
+
+
 OURS = {
     "as it is": lambda server: server.base_url,
     "scheme in capitals": lambda server: server.base_url.replace("http", "HTTP"),

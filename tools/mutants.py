@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / ".mutants"
 EXPLAINED = Path(__file__).with_name("mutants.toml")
 MODULES = ("token", "flight", "auth", "reporter", "settings")
-TESTS = ("token", "flight", "auth", "bodies", "loops", "reporter", "client", "tls", "proxies")
+TESTS = ("token", "flight", "auth", "bodies", "origins", "loops", "reporter", "client", "tls", "proxies")
 # These tests look for secrets in frames. mutmut calls each function through a frame of its own, which has them all.
 FRAMES = ("no_frame_shows", "opens_no_tunnel", "proxy_that_is_none")
 CONFIG = {

@@ -21,11 +21,12 @@ from ._settings import (
     misuse_of,
     settle,
 )
-from ._token import Clock, Lease, MaskedBytes, Token
+from ._token import Clock, Lease, Token
 from .errors import ConfigurationError
 
-# Where a request remembers, for a response hook, what it carries and since when it had waited for that.
-_MARK = "kyc_client.lease"
+# Where a request remembers what we put into its header, so that the header of a request sent again does not pass for
+# the caller's; and, for a response hook, since when it had waited for that.
+_MARK, _SINCE = "kyc_client.lease", "kyc_client.since"
 # No login begins later than this: for a request that has not waited for one.
 _LATER = math.inf
 
@@ -120,7 +121,7 @@ class LoginAuth(httpx.Auth):
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """The flow of one request through an `httpx.Client`; httpx calls it."""
         if not self._is_ours(request):
-            yield request
+            yield _cleared(request)
             return
         source = self._source
         lease, since = source.fresh(), _LATER
@@ -141,7 +142,7 @@ class LoginAuth(httpx.Auth):
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """The flow of one request through an `httpx.AsyncClient`; httpx calls it."""
         if not self._is_ours(request):
-            yield request
+            yield _cleared(request)
             return
         source = self._source
         lease, since = source.fresh(), _LATER
@@ -167,9 +168,9 @@ class LoginAuth(httpx.Auth):
             return False
         # `raw` is a third of the price of a look-up by name, which first finds out the encoding of all headers; and few
         # names have as many letters as this one.
-        for name, value in request.headers.raw:
+        for name, _ in request.headers.raw:
             if len(name) == 13 and name.lower() == b"authorization":
-                return isinstance(value, MaskedBytes)  # Ours, in a request that is sent a second time.
+                return _carries_ours(request)
         return True
 
     def _is_rejection(self, response: httpx.Response, lease: Lease) -> bool:
@@ -183,15 +184,22 @@ class LoginAuth(httpx.Auth):
 
     def _stamp(self, request: httpx.Request, lease: Lease, since: float) -> httpx.Request:
         request.headers["Authorization"] = lease.authorization
+        request.extensions[_MARK] = lease
         if self._notes_answers:
-            request.extensions[_MARK] = lease, since
+            request.extensions[_SINCE] = since
         return request
+
+    def _response_hook(self) -> Callable[[httpx.Response], _Nothing]:
+        """What has to come before the caller's response hooks, which may raise at a 401; requests get marked for it."""
+        self._notes_answers = True
+        return self._note_answer
 
     def _note_answer(self, response: httpx.Response) -> _Nothing:
         """Take note of a 401 that the flow may never see, which would keep the token until it expires."""
-        lease, since = response.request.extensions.get(_MARK, (None, 0.0))
+        marks = response.request.extensions
+        lease = marks.get(_MARK)
         if isinstance(lease, Lease) and self._is_rejection(response, lease):
-            self._source.reject(lease, since=since, repeatable=False)
+            self._source.reject(lease, since=marks.get(_SINCE, _LATER), repeatable=False)
         return _Nothing()
 
     def _conclude(self, response: httpx.Response, lease: Lease, since: float) -> None:
@@ -215,17 +223,24 @@ class LoginAuth(httpx.Auth):
         raise TypeError("A LoginAuth is not pickled, because it holds a token and a lock: make one in each process.")
 
 
-def response_hook(auth: LoginAuth) -> Callable[[httpx.Response], _Nothing]:
-    """What has to come before the caller's own response hooks, which may raise at a 401."""
-    auth._notes_answers = True  # noqa: SLF001 - no part of the public surface  # pyright: ignore[reportPrivateUsage]
-    return auth._note_answer  # noqa: SLF001 - likewise  # pyright: ignore[reportPrivateUsage]
-
-
 class _Nothing:
     """What a hook returns that async clients await and sync ones do not."""
 
     def __await__(self) -> Iterator[None]:
         return iter(())
+
+
+def _carries_ours(request: httpx.Request) -> bool:
+    """Whether its `Authorization` header is what we put there when this very object was sent before."""
+    lease = request.extensions.get(_MARK)
+    return isinstance(lease, Lease) and request.headers.get("Authorization") == lease.authorization
+
+
+def _cleared(request: httpx.Request) -> httpx.Request:
+    """A request that is not ours, without our token: sent to us before, it may have been given another address."""
+    if _carries_ours(request):
+        del request.headers["Authorization"]
+    return request
 
 
 def _can_be_sent_again(request: httpx.Request) -> bool:

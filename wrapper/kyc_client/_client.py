@@ -14,7 +14,7 @@ import httpx
 
 from kyc_openapi import AuthenticatedClient
 
-from ._auth import LoginAuth, response_hook
+from ._auth import LoginAuth
 from ._credentials import LOGIN, PASSWORD
 from ._login import USER_AGENT
 from ._loops import current_loop, is_over
@@ -91,7 +91,8 @@ def connect(  # noqa: PLR0913 - each is optional, and given by name
     )
     hooks: dict[str, list[Any]] = httpx_args.get("event_hooks") or {}
     if hooks.get("response"):
-        httpx_args["event_hooks"] = {**hooks, "response": [response_hook(auth), *hooks["response"]]}
+        first = auth._response_hook()  # noqa: SLF001 - of this package  # pyright: ignore[reportPrivateUsage]
+        httpx_args["event_hooks"] = {**hooks, "response": [first, *hooks["response"]]}
     # The generated client takes dictionaries, but uses no more of them than these have in common with them; a plain
     # dictionary would lose the domains of cookies, and repeated headers.
     headers: Any = httpx.Headers(httpx_args.pop("headers", None))

@@ -71,7 +71,7 @@ if TYPE_CHECKING:
 
 DEADLINE = 20.0
 _ATTEMPTS = 3
-# The longest pause after the first attempt, and twice that after the second.
+# The longest random pause after the first attempt, and twice that after the second; `Retry-After` may ask for more.
 _BACKOFF_SECONDS = 0.5
 _COOLDOWN_SECONDS, _COOLDOWN_LIMIT = 1.0, 30.0
 _REFUSAL_SECONDS, _REFUSAL_LIMIT = 60.0, 15 * 60.0
@@ -219,7 +219,7 @@ class TokenSource:
 
     def _go_by(self, clock: Clock) -> None:
         self._clock = clock
-        # The monotonic clock, by which `Lease.began` tells which login was made for what.
+        # By themselves too, for the hot path. By the monotonic one, `Lease.began` tells which login was made for what.
         self.now = clock.monotonic
         self._wall = clock.wall
 

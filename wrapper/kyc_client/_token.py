@@ -48,7 +48,7 @@ def _pause(ended: threading.Event, seconds: float) -> bool:
 
 
 class Clock:
-    """Time and chance, as arguments: what tests replace in order not to wait.
+    """Time and chance, as arguments: what tests replace, as a whole, in order not to wait.
 
     Args:
         monotonic: seconds that never jump, but may stand still while the machine is suspended.
@@ -101,8 +101,8 @@ class Token(Masked):
         return self._expires_at
 
 
-class MaskedBytes(bytes):
-    """Bytes whose `repr` shows nothing: what is of this class in a request's headers, a lease has put there."""
+class _MaskedBytes(bytes):
+    """Bytes whose `repr` shows nothing."""
 
     __slots__ = ()
 
@@ -122,7 +122,7 @@ class _Header(str):
 
     def __new__(cls, value: str) -> Self:
         self = super().__new__(cls, value)
-        self._encoded = MaskedBytes(value, "utf-8", "replace")
+        self._encoded = _MaskedBytes(value, "utf-8", "replace")
         return self
 
     def encode(self, *_: object, **__: object) -> bytes:

@@ -18,7 +18,7 @@ from kyc_client._flight import Backoff
 from kyc_client.sandbox import Sandbox
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from colours import Colour
 
@@ -43,10 +43,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_STDERR] = os.dup(2)
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
+@pytest.hookimpl(optionalhook=True, wrapper=True)
+def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
     """What `--numprocesses auto` means: one more than there are processors, since a test also waits."""
-    return (os.cpu_count() or 1) + 1
+    return (yield) + ("PYTEST_XDIST_AUTO_NUM_WORKERS" not in os.environ)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -7,6 +7,7 @@ import inspect
 import json
 import subprocess
 import sys
+import typing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import httpx
 import pytest
 
 import kyc_client
-from kyc_client import Credentials, LoginAuth, Token, connect, errors, testing
+from kyc_client import Credentials, LoginAuth, Token, connect, errors, events, testing
 from kyc_openapi import AuthenticatedClient
 
 if TYPE_CHECKING:
@@ -186,6 +187,21 @@ def shape(function: Any) -> list[tuple[str, Any, Any]]:
         (parameter.name, parameter.kind, parameter.default)
         for parameter in inspect.signature(function).parameters.values()
     ]
+
+
+@pytest.mark.parametrize("module", [kyc_client, errors, events, testing], ids=lambda module: module.__name__)
+def test_annotations_can_be_evaluated(module: ModuleType) -> None:
+    """As frameworks do that inject or serialize what they are given."""
+    values = [getattr(module, name) for name in module.__all__]
+    methods = [
+        method
+        for value in values
+        if inspect.isclass(value)
+        for name, method in vars(value).items()
+        if inspect.isfunction(method) and (name[0] != "_" or name == "__init__")
+    ]
+    looked_at = [value for value in (*values, *methods) if inspect.isclass(value) or inspect.isfunction(value)]
+    assert any(typing.get_type_hints(value) for value in looked_at)
 
 
 def test_signature_of_connect() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from ._answer import Failure
     from .events import Event, Reason
 
-OnEvent: TypeAlias = Callable[["Event"], object]
+    OnEvent: TypeAlias = Callable[[Event], object]
+else:  # For those who evaluate the annotations: a name that is not there would be an error.
+    OnEvent = Callable[[Any], object]
+
 
 _log = logging.getLogger("kyc_client")
 # Without it, Python prints the warnings of a program that has set up no logging to stderr.

@@ -19,10 +19,7 @@ The API's own errors on other calls are not here: they come from the generated c
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from typing import Any
+from typing import Any
 
 __all__ = [
     "BadCredentialsError",

@@ -26,12 +26,10 @@ further. It must not call the client whose login has just started: that would wa
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from datetime import datetime  # noqa: TC003 - for those who evaluate the annotations
+from typing import Literal, NamedTuple, TypeAlias
 
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from .errors import KYCClientError
+from .errors import KYCClientError  # noqa: TC001 - likewise
 
 __all__ = ["Event", "LoginFailed", "LoginStarted", "LoginSucceeded", "Reason", "TokenRejected"]
 

@@ -43,11 +43,13 @@ import threading
 import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import Any, Self, TypeAlias
 from unittest import mock
 from urllib.parse import parse_qs, unquote
 
 import httpx
+
+from kyc_openapi import AuthenticatedClient  # noqa: TC001 - for those who evaluate the annotations
 
 from ._auth import LoginAuth
 from ._client import connect
@@ -56,9 +58,6 @@ from ._fake_server import LoopbackServer
 from ._fake_transport import Answer, FakeTransport
 from ._flight import living_sources
 from ._token import Clock
-
-if TYPE_CHECKING:
-    from kyc_openapi import AuthenticatedClient
 
 __all__ = ["Call", "FakeKYC", "Handler", "Route"]
 

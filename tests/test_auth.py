@@ -388,6 +388,22 @@ def test_response_hook_that_looks_on_changes_nothing(
     assert server.login_count == 3
 
 
+def test_response_hook_passes_over_a_401_for_the_token_of_another(
+    server: FaultServer, auth: LoginAuth, credentials: kyc_client.Credentials
+) -> None:
+    """A request that another client has put a token on says nothing about ours."""
+    with httpx.Client(auth=auth) as other:
+        request = other.build_request("GET", f"{server.base_url}/api")
+        other.send(request)
+    with connect(server.base_url, credentials=credentials, event_hooks={"response": [lambda _: None]}) as client:
+        http = client.get_httpx_client()
+        ours = http.auth.get_token()
+        server.on_resource(REFUSED)
+        assert http.send(request, auth=None).status_code == 401
+        assert http.auth.get_token() is ours
+    assert server.login_count == 2
+
+
 def test_request_that_waited_for_the_login_is_not_sent_twice(
     server: FaultServer, auth: LoginAuth, colour: Colour
 ) -> None:

@@ -98,12 +98,11 @@ class Backoff:
         self.first = first
         self.limit = limit
         self.until = _NEVER
-        self.delay = 0.0
+        self.delay = first
 
     def extend(self, now: float, at_least: float | None = None) -> None:
-        if now > self.until + self.limit:
-            self.delay = 0.0  # So long ago that it is no time in a row any more.
-        self.delay = min(self.limit, max(self.first, 2 * self.delay))
+        in_a_row = now <= self.until + self.limit
+        self.delay = min(self.limit, 2 * self.delay) if in_a_row else self.first
         self.until = now + max(self.delay, at_least or 0.0)
 
     def end(self) -> None:

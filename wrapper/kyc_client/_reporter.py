@@ -38,7 +38,7 @@ class Reporter:
 
     def __init__(self, base_url: str = "", on_event: OnEvent | None = None) -> None:
         if on_event is not None:
-            functions = on_event, getattr(type(on_event), "__call__", None)  # noqa: B004 - it is looked into
+            functions = on_event, type(on_event).__call__
             if not callable(on_event) or any(map(inspect.iscoroutinefunction, functions)):
                 raise TypeError("on_event= takes a plain function of one argument, the event.")
         self._base_url = base_url

@@ -388,6 +388,24 @@ def test_response_hook_that_looks_on_changes_nothing(
     assert server.login_count == 3
 
 
+def test_response_hook_knows_for_whom_the_login_was_made(
+    server: FaultServer, credentials: kyc_client.Credentials, colour: Colour
+) -> None:
+    """B2: also with a hook, the 401 of a request that has itself waited for the login costs no second one."""
+
+    async def note(_: httpx.Response) -> None:
+        pass
+
+    hook = note if colour.name != "sync" else lambda _: None
+    http = connect(server.base_url, credentials=credentials, event_hooks={"response": [hook]}).get_httpx_client()
+    http.auth._source._standoff = Backoff(600, 600)
+    server.on_resource(REFUSED)
+    client = {"auth": http.auth, "event_hooks": http.event_hooks}
+    for _ in range(3):
+        assert colour.send("GET", f"{server.base_url}/api", client=client).status_code == 401
+    assert (server.login_count, len(server.hits)) == (1, 3)
+
+
 def test_response_hook_passes_over_a_401_for_the_token_of_another(
     server: FaultServer, auth: LoginAuth, credentials: kyc_client.Credentials
 ) -> None:

@@ -166,7 +166,7 @@ def test_other_scheme_gets_nothing(
 
 
 def test_request_sent_before_takes_no_token_to_another_address(server: FaultServer, foreign: FaultServer) -> None:
-    """A request object remembers its header; should it be given another address, that stays behind."""
+    """D3: a request object remembers its header; should it be given another address, that stays behind."""
     auth = LoginAuth(server.base_url, credentials=PAIR)
     with httpx.Client(auth=auth) as client:
         request = client.build_request("GET", f"{server.base_url}/api")

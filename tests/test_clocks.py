@@ -119,9 +119,10 @@ def test_lifetimes(server: FaultServer, auth: LoginAuth, time: Time, lifetime: f
 
 
 def _issue_for(time: Time, lifetime: float):
-    """A token of exactly this lifetime, by the clients' clock. The answer's Date lags by less than it may."""
+    """A token of exactly this lifetime, by the clients' clock, which the server's Date goes by too."""
 
     def behaviour(exchange: Exchange) -> None:
+        exchange.server.date = lambda: time.wall
         token = exchange.server.new_token(exp=time.wall + lifetime)
         exchange.answer(200, {"access_token": token, "token_type": "bearer"})
 

@@ -35,14 +35,14 @@ setup: $(VENV)/.dev ## make .venv with the library and every development tool
 demo: $(VENV)/.demo ## watch the client log in, renew and fail against a real server
 	@$(BIN)/python examples/demo.py
 
-test: $(VENV)/.dev ## run the tests (TESTS='-m "not tools"' for some of them); kyc_client must be covered to 100 %
-	$(BIN)/pytest --numprocesses auto --cov $(TESTS)
+test: $(VENV)/.dev ## run the tests, which must cover kyc_client to 100 % (TESTS=tests/core for some of them, without coverage)
+	$(BIN)/pytest --numprocesses auto $(if $(TESTS),--no-cov $(TESTS),--cov)
 
 mutants: $(VENV)/.mutation ## break the modules that decide, and see whether the tests notice (half an hour)
 	$(BIN)/python tools/mutants.py
 
 record: $(VENV)/.dev ## record the cassettes again from the sandbox
-	$(BIN)/pytest tests/test_cassettes.py --record
+	$(BIN)/pytest tests/behaviour/test_cassettes.py --record
 
 generate: $(VENV)/.dev ## generate OUT from SPEC (generated/kyc_openapi from openapi.yaml)
 	$(BIN)/python tools/generate.py --spec $(SPEC) --out $(OUT)
@@ -77,7 +77,7 @@ format: $(VENV)/.dev ## format the hand-written code
 types: $(VENV)/.dev ## check types with mypy and pyright, strictly
 	$(BIN)/mypy
 	$(BIN)/mypy tools/*.py
-	$(BIN)/mypy tests/typing examples/*.py
+	$(BIN)/mypy tests/people/typing examples/*.py
 	$(BIN)/pyright
 
 bench: $(VENV)/.dev ## measure what imports and a turn of the auth flow cost, as ratios

@@ -11,16 +11,16 @@ import pytest
 
 import kyc_client
 from _node import REDOCLY, NoToolError, Tool
-from blocking import LoopWatch
-from colours import COLOURS
-from fault_server import FaultServer
-from kyc_client._flight import Backoff
+from kyc_client._token.flight import Backoff
 from kyc_client.sandbox import Sandbox
+from tests.support.blocking import LoopWatch
+from tests.support.colours import COLOURS
+from tests.support.fault_server import FaultServer
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-    from colours import Colour
+    from tests.support.colours import Colour
 
 VARIABLES = ("API_BASE_URL", "API_LOGIN", "API_LOGIN_FILE", "API_PASSWORD", "API_PASSWORD_FILE")
 # Longer than any test takes; a test that hangs ends the run with the stacks of all threads instead of blocking it.

@@ -14,9 +14,9 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from kyc_client._fake_server import LoopbackServer
     from kyc_client.sandbox import Sandbox
     from kyc_client.testing import FakeKYC
+    from kyc_client.testing._server import LoopbackServer
 
 _FILES = ("API_LOGIN_FILE", "API_PASSWORD_FILE")
 
@@ -34,7 +34,7 @@ def _set_environment(monkeypatch: pytest.MonkeyPatch, environ: Mapping[str, str]
 @pytest.fixture(scope="session")
 def _kyc_server() -> Iterator[LoopbackServer]:
     """One socket for the whole session, so that a client made once, at the import of a module, works in every test."""
-    from kyc_client._fake_server import LoopbackServer  # noqa: PLC0415 - see the module's docstring
+    from kyc_client.testing._server import LoopbackServer  # noqa: PLC0415 - see the module's docstring
 
     with LoopbackServer() as server:
         yield server
@@ -60,7 +60,7 @@ def fake_kyc(_kyc_server: LoopbackServer, monkeypatch: pytest.MonkeyPatch) -> It
 @pytest.fixture
 def kyc_sandbox(_kyc_sandbox_port: list[int], monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
     """The API's own server software, which `kyc_client.connect()` finds; needs the extra `kyc-client[sandbox]`."""
-    from kyc_client._flight import living_sources  # noqa: PLC0415 - see the module's docstring
+    from kyc_client._token.flight import living_sources  # noqa: PLC0415 - see the module's docstring
 
     try:
         from kyc_client.sandbox import Sandbox  # noqa: PLC0415 - likewise

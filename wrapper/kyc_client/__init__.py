@@ -10,8 +10,8 @@ with kyc_client.connect() as client:
 from . import errors
 from ._auth import LoginAuth
 from ._client import connect
-from ._credentials import Credentials
-from ._token import Token
+from ._login.credentials import Credentials
+from ._token.lease import Token
 from ._version import __version__ as __version__
 from .errors import (
     BadCredentialsError,

@@ -8,10 +8,8 @@ from typing import Any, NoReturn
 
 import httpx
 
-from ._flight import TokenSource, wait_async, wait_sync
-from ._login import LoginEndpoint
-from ._loops import runner_of_this_task
-from ._reporter import OnEvent, Reporter
+from ._clock import Clock
+from ._login.endpoint import LoginEndpoint
 from ._settings import (
     CONNECTION_ARGUMENTS,
     DEFAULT_TIMEOUT,
@@ -21,7 +19,10 @@ from ._settings import (
     misuse_of,
     settle,
 )
-from ._token import Clock, Lease, Token
+from ._token.flight import TokenSource, wait_async, wait_sync
+from ._token.lease import Lease, Token
+from ._token.loops import runner_of_this_task
+from ._token.reporter import OnEvent, Reporter
 from .errors import ConfigurationError
 
 # Where a request remembers what we put into its header, so that the header of a request sent again does not pass for

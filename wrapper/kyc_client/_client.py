@@ -15,11 +15,11 @@ import httpx
 from kyc_openapi import AuthenticatedClient
 
 from ._auth import LoginAuth
-from ._credentials import LOGIN, PASSWORD
-from ._login import USER_AGENT
-from ._loops import current_loop, is_over
-from ._reporter import OnEvent  # noqa: TC001 - for those who evaluate the annotations
+from ._login.credentials import LOGIN, PASSWORD
+from ._login.endpoint import USER_AGENT
 from ._settings import CONNECTION_ARGUMENTS, DEFAULT_TIMEOUT, CredentialsSource, as_timeout, misuse_of, settle
+from ._token.loops import current_loop, is_over
+from ._token.reporter import OnEvent  # noqa: TC001 - for those who evaluate the annotations
 from .errors import ConfigurationError
 
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import httpx
 
-from ._base_url import parse_base_url, uses_proxies
-from ._credentials import BASE_URL, Credentials, read_environment
-from ._tls import shared_context
+from ._login.base_url import parse_base_url, uses_proxies
+from ._login.credentials import BASE_URL, Credentials, read_environment
+from ._login.tls import shared_context
 
 if TYPE_CHECKING:
     import ssl

@@ -1,0 +1,1 @@
+"""The document, its generation, and what is generated."""

@@ -1,0 +1,1 @@
+"""Documents to generate from, and ways to drive what comes out."""

@@ -11,7 +11,7 @@ import pytest
 
 import kyc_client
 from _node import REDOCLY, NoToolError, Tool
-from kyc_client._token.flight import Backoff
+from kyc_client._token import policy
 from kyc_client.sandbox import Sandbox
 from tests.support.blocking import LoopWatch
 from tests.support.colours import COLOURS
@@ -97,12 +97,13 @@ def server() -> Iterator[FaultServer]:
 
 
 @pytest.fixture
-def auth(server: FaultServer, credentials: kyc_client.Credentials) -> kyc_client.LoginAuth:
-    """A LoginAuth on the fault server, whose cool-down and stand-off do not end before a slow machine is done."""
-    auth = kyc_client.LoginAuth(server.base_url, credentials=credentials)
-    auth._source._cooldown = Backoff(600, 600)
-    auth._source._standoff = Backoff(600, 600)
-    return auth
+def auth(
+    server: FaultServer, credentials: kyc_client.Credentials, monkeypatch: pytest.MonkeyPatch
+) -> kyc_client.LoginAuth:
+    """A LoginAuth on the fault server, whose cool-down does not end before a slow machine is done."""
+    for name in ("_COOLDOWN_SECONDS", "_COOLDOWN_LIMIT"):
+        monkeypatch.setattr(policy, name, 600.0)
+    return kyc_client.LoginAuth(server.base_url, credentials=credentials)
 
 
 @pytest.fixture(scope="session")

@@ -60,7 +60,7 @@ def fake_kyc(_kyc_server: LoopbackServer, monkeypatch: pytest.MonkeyPatch) -> It
 @pytest.fixture
 def kyc_sandbox(_kyc_sandbox_port: list[int], monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
     """The API's own server software, which `kyc_client.connect()` finds; needs the extra `kyc-client[sandbox]`."""
-    from kyc_client._token.flight import living_sources  # noqa: PLC0415 - see the module's docstring
+    from kyc_client._token.source import living_sources  # noqa: PLC0415 - see the module's docstring
 
     try:
         from kyc_client.sandbox import Sandbox  # noqa: PLC0415 - likewise

@@ -9,9 +9,10 @@ with kyc_client.connect() as client:
 
 from . import errors
 from ._auth import LoginAuth
-from ._client import connect
+from ._client import Client, connect
 from ._login.credentials import Credentials
 from ._token.lease import Token
+from ._token.policy import LoginStatus
 from ._version import __version__ as __version__
 from .errors import (
     BadCredentialsError,
@@ -27,6 +28,7 @@ from .errors import (
 
 __all__ = [
     "BadCredentialsError",
+    "Client",
     "ConfigurationError",
     "Credentials",
     "KYCClientError",
@@ -34,6 +36,7 @@ __all__ = [
     "LoginError",
     "LoginRefusedError",
     "LoginResponseError",
+    "LoginStatus",
     "LoginUnavailableError",
     "LoginValidationError",
     "Token",

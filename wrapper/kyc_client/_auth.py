@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator  # noqa: TC003 - for those who evaluate the annotations
 from typing import Any, NoReturn
 
@@ -10,26 +9,17 @@ import httpx
 
 from ._clock import Clock
 from ._login.endpoint import LoginEndpoint
-from ._settings import (
-    CONNECTION_ARGUMENTS,
-    DEFAULT_TIMEOUT,
-    CredentialsSource,
-    as_callable,
-    as_timeout,
-    misuse_of,
-    settle,
-)
-from ._token.flight import TokenSource, wait_async, wait_sync
+from ._settings import DEFAULT_TIMEOUT, LOGIN_ARGUMENTS, CredentialsSource, Settings, settle, unknown_arguments
 from ._token.lease import Lease, Token
-from ._token.loops import runner_of_this_task
+from ._token.policy import LoginStatus  # noqa: TC001 - as above
 from ._token.reporter import OnEvent, Reporter
-from .errors import ConfigurationError
+from ._token.source import TokenSource, wait_async, wait_sync
 
-# Where a request remembers what we put into its header, so that the header of a request sent again does not pass for
-# the caller's; and, for a response hook, since when it had waited for that.
-_MARK, _SINCE = "kyc_client.lease", "kyc_client.since"
-# No login begins later than this: for a request that has not waited for one.
-_LATER = math.inf
+# Where a request remembers the token that we put into its header. So our header on a request object that is sent again
+# is not taken for the caller's.
+_LEASE = "kyc_client.lease"
+# Whether this is the second sending. Only for response hooks.
+_SECOND = "kyc_client.second"
 
 
 class LoginAuth(httpx.Auth):
@@ -39,28 +29,30 @@ class LoginAuth(httpx.Auth):
     same time, with one login for all of them. Making one does no network I/O and starts no thread.
 
     A request gets the token if it goes to the origin (scheme, host and port) of the base URL and has no
-    `Authorization` header of the caller's; any other request is left alone. On a 401 it is sent once more, with the
-    current token or after one login, if its body can be sent again unchanged: no body, bytes, text, JSON, a form, or
-    multipart of bytes and seekable files. There is one login at a time, for all who wait, with its outcome for all:
-    success or failure. The token is renewed in the background in the last fifth of its life, and credentials that were
-    refused are not tried again for a while.
+    `Authorization` header of the caller's. Every other request is left alone. After a 401, the request is sent once
+    more, with the current token or after one login, if its body can be sent again unchanged: no body, bytes, text,
+    JSON, a form, or multipart of bytes and seekable files. There is one login at a time, for everyone who waits, with
+    the same outcome for all. The token is renewed in the background in the last fifth of its life. Refused credentials
+    are not tried again for a while.
 
     Args:
-        base_url: the API's address, `https://<kyc_domain>`; None reads `API_BASE_URL`.
-        credentials: the login and password, or a callable that returns them, asked (in a thread of its own) at each
-            login, so that rotated secrets are picked up; None reads `API_LOGIN` and `API_PASSWORD`, or the files that
-            `API_LOGIN_FILE` and `API_PASSWORD_FILE` name, at each login likewise.
+        base_url: the API's address, `https://<kyc_domain>`. None reads `API_BASE_URL`.
+        credentials: the login and password, or a callable that returns them. The callable is called at each login, in a
+            thread of its own, so rotated secrets are picked up. None reads `API_LOGIN` and `API_PASSWORD`, or the files
+            that `API_LOGIN_FILE` and `API_PASSWORD_FILE` name, at each login.
         timeout: seconds, or an `httpx.Timeout`, for each connect, read and write of a login. A login as a whole ends
             after 20 s.
-        allow_insecure_http: accept `http://` to a host other than this machine itself.
+        allow_insecure_http: accept `http://` to a host other than this machine.
         on_event: a function that is called with each `kyc_client.events.Event`, for metrics.
+        headers: headers that a gateway wants on the login, for example its API key or `Host`. Not `Authorization` and
+            not `Cookie`.
         **connection_args: httpx's connection arguments, used for the login: `verify`, `cert`, `proxy`, `trust_env`,
-            `transport`, `mounts`. A transport is used and never closed; an async-only one carries the login on the
-            event loop of the task that asks.
+            `transport`, `mounts`. The transport is used and never closed. An async-only one runs on an event loop of
+            the login's own, so do not share its connections with a client on another loop.
 
     Raises:
-        ConfigurationError: the base URL is missing or not fit to receive a password, or a certificate cannot be
-            loaded.
+        ConfigurationError: the base URL is missing or must not receive a password, or a certificate, a proxy or a
+            header cannot be used.
         TypeError: an argument that httpx does not know, or that is not about connections.
     """
 
@@ -76,28 +68,37 @@ class LoginAuth(httpx.Auth):
         timeout: float | httpx.Timeout | None = DEFAULT_TIMEOUT,
         allow_insecure_http: bool = False,
         on_event: OnEvent | None = None,
+        headers: Any = None,
         **connection_args: Any,
     ) -> None:
-        misuse = misuse_of(credentials)
-        if unknown := ", ".join(sorted(connection_args.keys() - CONNECTION_ARGUMENTS)):
-            known = ", ".join(sorted(CONNECTION_ARGUMENTS))
-            misuse = f"LoginAuth() takes no {unknown}; of httpx's arguments it takes {known}."
-        if misuse:
-            del base_url, credentials, connection_args  # As below.
-            raise TypeError(misuse)
-        url, verify, problem = settle(base_url, connection_args, allow_insecure_http=allow_insecure_http)
-        if problem:
-            del base_url, url, connection_args  # A crash reporter shows the locals of the frames that an error passes.
-            raise ConfigurationError(problem)
-        endpoint = LoginEndpoint(url, as_timeout(timeout), {**connection_args, "verify": verify})
-        reporter = Reporter(str(url).removesuffix("/"), on_event)
-        self._source = TokenSource(endpoint, as_callable(credentials), Clock(), reporter=reporter)
+        settings: Settings | Exception | None = unknown_arguments("LoginAuth()", connection_args, LOGIN_ARGUMENTS)
+        if settings is None:
+            settings = settle(
+                base_url,
+                connection_args,
+                credentials=credentials,
+                timeout=timeout,
+                allow_insecure_http=allow_insecure_http,
+                on_event=on_event,
+                login_headers=headers,
+                login_transport=connection_args.get("transport"),
+            )
+        if isinstance(settings, Exception):
+            del base_url, credentials, headers, connection_args  # A crash reporter shows the locals of this frame.
+            raise settings
+        self._set_up(settings)
+
+    def _set_up(self, settings: Settings) -> None:
+        url = settings.base_url
+        endpoint = LoginEndpoint(url, settings.timeout, settings.connection, settings.login_headers)
+        reporter = Reporter(str(url).removesuffix("/"), settings.on_event)
+        self._source = TokenSource(endpoint, settings.credentials, Clock(), reporter=reporter)
         self._base_url = url
         self._scheme, self._host, self._port = url.scheme, url.raw_host, url.port
-        self._notes_answers = False
+        self._marks_second = False
 
     def get_token(self) -> Token:
-        """The current token, after a login if there must be one: for a websocket, another HTTP library, a shell.
+        """The current token, after a login if one is needed: for a websocket, another HTTP library, a shell.
 
         Its `value` is the string: `f"Bearer {auth.get_token().value}"`.
 
@@ -108,74 +109,77 @@ class LoginAuth(httpx.Auth):
         return wait_sync(self._source.acquire()).token
 
     async def aget_token(self) -> Token:
-        """`get_token()` for async code: waits for a login without blocking the event loop. Raises the same errors."""
-        return (await wait_async(self._source.acquire(runner=runner_of_this_task))).token
+        """`get_token()` for async code. It waits without blocking the event loop, and raises the same errors."""
+        return (await wait_async(self._source.acquire())).token
+
+    def status(self) -> LoginStatus:
+        """A snapshot for a health endpoint: the token's phase, and how the last login went. It does no I/O."""
+        return self._source.status()
 
     def reset(self) -> None:
         """Forget the token, and any refusal or cool-down that keeps calls from logging in.
 
-        For an operator who knows better: the user has been verified, the API is back. A login that is under way still
-        serves those who wait for it, but its token is not kept.
+        For an operator who knows more: the user has been verified, or the API is back. The token of a login that is
+        under way is not kept, and those who wait for it log in again.
         """
         self._source.reset()
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """The flow of one request through an `httpx.Client`; httpx calls it."""
+        """The flow of one request through an `httpx.Client`. httpx calls it."""
         if not self._is_ours(request):
-            yield _cleared(request)
+            yield _without_our_header(request)
             return
         source = self._source
-        lease, since = source.fresh(), _LATER
-        if lease is None:
-            since = source.now()
-            lease = wait_sync(source.acquire(patient=not _can_be_sent_again(request)))
-        response = yield self._stamp(request, lease, since)
-        if response.status_code != 401 or not self._is_rejection(response, lease):
+        lease = source.fresh() or wait_sync(source.acquire())
+        response = yield self._stamp(request, lease)
+        if response.status_code != 401 or not self._wants_another_token(request, response, lease):
             return
-        since, before = source.now(), since
-        if not source.reject(lease, since=before, repeatable=_may_be_repeated(request, response)):
-            return
-        response.read()  # Before waiting: an unread answer holds its connection, which the others may be waiting for.
-        lease = wait_sync(source.acquire())
-        response = yield self._stamp(request, lease, since)
-        self._conclude(response, lease, since)
+        response.read()  # Before waiting. An unread answer holds its connection, and others may be waiting for it.
+        lease = wait_sync(source.acquire(other_than=lease))
+        yield self._stamp(request, lease, second=True)
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        """The flow of one request through an `httpx.AsyncClient`; httpx calls it."""
+        """The flow of one request through an `httpx.AsyncClient`. httpx calls it."""
         if not self._is_ours(request):
-            yield _cleared(request)
+            yield _without_our_header(request)
             return
         source = self._source
-        lease, since = source.fresh(), _LATER
-        if lease is None:
-            since = source.now()
-            patient = not _can_be_sent_again(request)
-            lease = await wait_async(source.acquire(patient=patient, runner=runner_of_this_task))
-        response = yield self._stamp(request, lease, since)
-        if response.status_code != 401 or not self._is_rejection(response, lease):
-            return
-        since, before = source.now(), since
-        if not source.reject(lease, since=before, repeatable=_may_be_repeated(request, response)):
+        lease = source.fresh() or await wait_async(source.acquire())
+        response = yield self._stamp(request, lease)
+        if response.status_code != 401 or not self._wants_another_token(request, response, lease):
             return
         await response.aread()  # As in `sync_auth_flow`.
-        lease = await wait_async(source.acquire(runner=runner_of_this_task))
-        response = yield self._stamp(request, lease, since)
-        self._conclude(response, lease, since)
+        lease = await wait_async(source.acquire(other_than=lease))
+        yield self._stamp(request, lease, second=True)
 
     def _is_ours(self, request: httpx.Request) -> bool:
-        """Whether a request is to carry the token: it goes to our origin, and the caller has not authorized it."""
+        """Whether a request gets the token: it goes to our origin, and the caller has not authorized it."""
         url = request.url
         if url.raw_host != self._host or url.scheme != self._scheme or url.port != self._port:
             return False
-        # `raw` is a third of the price of a look-up by name, which first finds out the encoding of all headers; and few
-        # names have as many letters as this one.
+        # `raw` costs a third of a look-up by name, which first finds out the encoding of all headers. Few other names
+        # have 13 letters.
         for name, _ in request.headers.raw:
             if len(name) == 13 and name.lower() == b"authorization":
                 return _carries_ours(request)
         return True
 
+    def _stamp(self, request: httpx.Request, lease: Lease, *, second: bool = False) -> httpx.Request:
+        request.headers["Authorization"] = lease.authorization
+        request.extensions[_LEASE] = lease
+        if self._marks_second:
+            request.extensions[_SECOND] = second
+        return request
+
+    def _wants_another_token(self, request: httpx.Request, response: httpx.Response, lease: Lease) -> bool:
+        """Take note of a 401, and say whether the request is sent again with another token."""
+        if not self._is_rejection(response, lease) or not self._source.rejected(lease):
+            return False
+        # After a 303, the 401 answers a GET, and the POST before it was accepted. Sent again, it would be doubled.
+        return response.request.method == request.method and _can_be_sent_again(request)
+
     def _is_rejection(self, response: httpx.Response, lease: Lease) -> bool:
-        """Whether our origin has refused our token; a redirect may have led elsewhere, without the token."""
+        """Whether our origin has refused our token. A redirect may have led elsewhere, without the token."""
         if response.status_code != 401:
             return False
         answered = response.request
@@ -183,49 +187,45 @@ class LoginAuth(httpx.Auth):
         ours = url.raw_host == self._host and url.scheme == self._scheme and url.port == self._port
         return ours and answered.headers.get("Authorization") == lease.authorization
 
-    def _stamp(self, request: httpx.Request, lease: Lease, since: float) -> httpx.Request:
-        request.headers["Authorization"] = lease.authorization
-        request.extensions[_MARK] = lease
-        if self._notes_answers:
-            request.extensions[_SINCE] = since
-        return request
-
     def _response_hook(self) -> Callable[[httpx.Response], _Nothing]:
-        """What has to come before the caller's response hooks, which may raise at a 401; requests get marked for it."""
-        self._notes_answers = True
+        """A hook that has to come before the caller's response hooks. They may raise at a 401, and end the flow."""
+        self._marks_second = True
         return self._note_answer
 
     def _note_answer(self, response: httpx.Response) -> _Nothing:
-        """Take note of a 401 that the flow may never see, which would keep the token until it expires."""
+        """Take note of a 401 that the flow may never see. Otherwise the token would be used until it expires."""
         marks = response.request.extensions
-        lease = marks.get(_MARK)
-        if isinstance(lease, Lease) and self._is_rejection(response, lease):
-            self._source.reject(lease, since=marks.get(_SINCE, _LATER), repeatable=False)
+        lease = marks.get(_LEASE)
+        if isinstance(lease, Lease) and not marks.get(_SECOND) and self._is_rejection(response, lease):
+            self._source.rejected(lease)
         return _Nothing()
-
-    def _conclude(self, response: httpx.Response, lease: Lease, since: float) -> None:
-        """Learn from the answer to the second sending, if the login was made to cure the 401 of the first.
-
-        A token that was there already, or on its way, may have been revoked like the one before it; then a second 401
-        proves nothing, and the next call to meet one sees to it.
-        """
-        if lease.began < since:
-            return
-        if self._is_rejection(response, lease):
-            self._source.reject(lease, since=since, repeatable=True)
-        else:
-            self._source.cured()
 
     def __repr__(self) -> str:
         # A crash reporter may ask for it in the middle of `__init__`.
         return f"LoginAuth({str(getattr(self, '_base_url', '?'))!r})"
 
+    def __copy__(self) -> NoReturn:
+        raise TypeError(
+            "A LoginAuth is not copied, because two of them would log in twice. "
+            "Use this one: it serves any number of clients, threads and event loops at the same time."
+        )
+
+    def __deepcopy__(self, memo: object) -> NoReturn:
+        self.__copy__()
+
     def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise TypeError("A LoginAuth is not pickled, because it holds a token and a lock: make one in each process.")
+        raise TypeError("A LoginAuth is not pickled, because it holds a token and a lock. Make one in each process.")
+
+
+def auth_from(settings: Settings) -> LoginAuth:
+    """A `LoginAuth` of settings that have been settled already."""
+    auth = LoginAuth.__new__(LoginAuth)
+    auth._set_up(settings)  # noqa: SLF001 - of this module  # pyright: ignore[reportPrivateUsage]
+    return auth
 
 
 class _Nothing:
-    """What a hook returns that async clients await and sync ones do not."""
+    """What a hook returns. Async clients await it, and sync ones do not."""
 
     def __await__(self) -> Iterator[None]:
         return iter(())
@@ -233,12 +233,12 @@ class _Nothing:
 
 def _carries_ours(request: httpx.Request) -> bool:
     """Whether its `Authorization` header is what we put there when this very object was sent before."""
-    lease = request.extensions.get(_MARK)
+    lease = request.extensions.get(_LEASE)
     return isinstance(lease, Lease) and request.headers.get("Authorization") == lease.authorization
 
 
-def _cleared(request: httpx.Request) -> httpx.Request:
-    """A request that is not ours, without our token: sent to us before, it may have been given another address."""
+def _without_our_header(request: httpx.Request) -> httpx.Request:
+    """The request without our token. It may have been sent to us before, and then been given another address."""
     if _carries_ours(request):
         del request.headers["Authorization"]
     return request
@@ -247,8 +247,8 @@ def _cleared(request: httpx.Request) -> httpx.Request:
 def _can_be_sent_again(request: httpx.Request) -> bool:
     """Whether a second sending would send the same body.
 
-    Measured on httpx 0.28: a generator is consumed, an open file as `content=` is at its end, and multipart silently
-    leaves out a file that cannot be rewound. Multipart's class is private, so it is known by its `fields`.
+    Measured on httpx 0.28: a generator is consumed, a file given as `content=` is at its end, and multipart silently
+    leaves out a file that cannot be rewound. The class of multipart bodies is private, so `fields` identifies it.
     """
     stream = request.stream
     if isinstance(stream, httpx.ByteStream):
@@ -260,17 +260,9 @@ def _can_be_sent_again(request: httpx.Request) -> bool:
 def _can_be_read_again(file: Any) -> bool:
     if isinstance(file, bytes | str):
         return True
-    # `seekable()` is a promise that not everything keeps. Multipart is sent from the beginning in any case.
+    # Some objects say that they are seekable and are not, so we try. httpx sends multipart from the beginning anyway.
     try:
         file.seek(0)
-    except Exception:  # noqa: BLE001 - the caller's object: whatever it raises, it has not been rewound
+    except Exception:  # noqa: BLE001 - the caller's object. Whatever it raises, it has not been rewound
         return False
     return True
-
-
-def _may_be_repeated(request: httpx.Request, response: httpx.Response) -> bool:
-    """Whether the request may be sent again after this 401.
-
-    After a 303 the 401 is the answer to a GET, and the POST before it was accepted: sent again, it would be doubled.
-    """
-    return response.request.method == request.method and _can_be_sent_again(request)

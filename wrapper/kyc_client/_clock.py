@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import random
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
+
+
+class Moment(NamedTuple):
+    """One reading of both clocks.
+
+    Attributes:
+        monotonic: seconds that never jump, but may stand still while the machine is suspended.
+        wall: seconds since the epoch, which may jump.
+    """
+
+    monotonic: float
+    wall: float
 
 
 def _pause(ended: threading.Event, seconds: float) -> bool:
@@ -16,13 +28,14 @@ def _pause(ended: threading.Event, seconds: float) -> bool:
 
 
 class Clock:
-    """Time and chance, as arguments: what tests replace, as a whole, in order not to wait.
+    """Time and chance. Tests replace the whole object, so that they do not have to wait.
 
     Args:
-        monotonic: seconds that never jump, but may stand still while the machine is suspended.
-        wall: seconds since the epoch, which may jump.
-        random: a number in [0, 1). The module's own generator by default, since Python seeds it anew in a forked child.
-        pause: waits for an event, at most so many seconds, and tells whether it came.
+        monotonic: the monotonic clock.
+        wall: the wall clock.
+        random: a number in [0, 1). The default is the module's own generator, because Python seeds it again in a
+            forked child.
+        pause: waits for an event, at most so many seconds, and returns whether the event came.
     """
 
     def __init__(
@@ -37,3 +50,7 @@ class Clock:
         self.wall = wall
         self.random = random
         self.pause = pause
+
+    def now(self) -> Moment:
+        """Both clocks, read now."""
+        return Moment(self.monotonic(), self.wall())

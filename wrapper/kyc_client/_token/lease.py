@@ -1,13 +1,14 @@
-"""The token and the windows of its life. Pure: clocks are arguments, nothing here waits or sends.
+"""A token and the windows of its life. Pure: clocks are arguments, and nothing here waits or sends.
 
-State of the token, by its age (its lifetime is `exp` minus the time at which the server issued it):
+A token's phase depends on its age. Its lifetime is its `exp` minus the time at which the server issued it.
 
-    fresh     used as it is
+    fresh     used
     soft      the last min(300 s, 20 %), less up to a fifth of that as jitter: used, and renewed in the background
-    hard      the last min(30 s, 5 %): a call waits for the renewal, and should that fail, uses the token all the same
-    expired   a call waits for the login
+    hard      the last min(30 s, 5 %): the request waits for the renewal. If that fails, the token is still used
+    expired   never sent
 
-A token whose lifetime is not known (opaque, no usable `exp`, expired on arrival) stays fresh until the API answers 401.
+A token of unknown lifetime stays fresh until the API answers 401. These are opaque tokens, tokens without a usable
+`exp`, and tokens that had expired when they arrived.
 """
 
 from __future__ import annotations
@@ -15,26 +16,26 @@ from __future__ import annotations
 import enum
 import math
 from datetime import UTC, datetime
-from typing import Self
 
-from kyc_client._login.secret import Masked
+from kyc_client._clock import Moment
+from kyc_client._login.secret import Masked, MaskedHeader
 from kyc_client._login.wire import DATE_LAG, read_expiry
 
 _SOFT_SECONDS, _SOFT_SHARE = 300.0, 0.20
 _HARD_SECONDS, _HARD_SHARE = 30.0, 0.05
-# Processes that log in together must not all renew together.
+# Processes that logged in together must not all renew together.
 _JITTER_SHARE = 0.2
 
 
 class Token(Masked):
     """An access token, as the API issued it.
 
-    Frozen; `repr`, `str` and `format` do not show the value, and pickling raises `TypeError`.
+    Frozen. `repr`, `str` and `format` do not show the value, and pickling raises `TypeError`.
 
     Args:
         value: the token itself, to be sent as `Authorization: Bearer <value>`.
-        expires_at: when it says that it expires (aware, by the server's clock); None if it does not say, or not
-            legibly. A hint: the signature is not verified, and the API may refuse the token earlier.
+        expires_at: when the token says that it expires (aware, by the server's clock). None if it does not say, or not
+            readably. This is a hint: the signature is not verified, and the API may refuse the token earlier.
     """
 
     __slots__ = ("_expires_at", "_value")
@@ -52,121 +53,101 @@ class Token(Masked):
 
     @property
     def expires_at(self) -> datetime | None:
-        """When it says that it expires; None if unknown."""
+        """When the token says that it expires. None if unknown."""
         return self._expires_at
 
 
-class _MaskedBytes(bytes):
-    """Bytes whose `repr` shows nothing."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "b'***'"
-
-
-class _Header(str):
-    """The value of the `Authorization` header, masked also where it lies in the frames of an HTTP library.
-
-    httpx encodes a header's value and hands on what comes back, down to the connection; and frames are what crash
-    reporters show.
-    """
-
-    __slots__ = ("_encoded",)
-    _encoded: bytes
-
-    def __new__(cls, value: str) -> Self:
-        self = super().__new__(cls, value)
-        self._encoded = _MaskedBytes(value, "utf-8", "replace")
-        return self
-
-    def encode(self, *_: object, **__: object) -> bytes:
-        return self._encoded
-
-    def __repr__(self) -> str:
-        return "'***'"
-
-
 class Phase(enum.Enum):
-    """Where in its life a token is; see the module's docstring."""
+    """A phase of a token's life. The module's docstring has the list."""
 
-    FRESH = enum.auto()
-    SOFT = enum.auto()
-    HARD = enum.auto()
-    EXPIRED = enum.auto()
+    FRESH = "fresh"
+    SOFT = "soft"
+    HARD = "hard"
+    EXPIRED = "expired"
 
 
 class Lease(Masked):
-    """A token together with the windows of its life. Its identity stands for the token's generation.
+    """A token together with the windows of its life.
 
-    Two logins within one second yield the very same token, so a lease is compared with `is`, never by its value.
-
-    Attributes:
-        began: when the login that brought it started, on the monotonic clock.
+    The identity of a lease is the token's generation. Two logins within one second bring the very same token, so
+    leases are compared with `is`, never by value.
 
     Args:
         value: the token.
-        issued_at: seconds since the epoch, on the server's clock, when it was issued; None to trust the local clock.
-        monotonic: the monotonic clock when the login started.
-        wall: the wall clock at that moment.
-        jitter: a number in [0, 1): how much of the jitter this token gets.
+        issued_at: when the server issued it, in seconds since the epoch on the server's clock. None: use the local
+            clock.
+        began: when the login started, on the local clocks.
+        arrived: when its answer was there.
+        jitter: a number in [0, 1): the share of the jitter that this token gets.
+
+    Attributes:
+        token: the token, for callers.
+        authorization: the value of the `Authorization` header.
+        fresh_until: when it stops being fresh. Either clock may say so first.
     """
 
-    __slots__ = ("_life", "_wall", "authorization", "began", "fresh_until_monotonic", "fresh_until_wall", "token")
+    __slots__ = ("_began", "_life", "authorization", "fresh_until", "token")
     _shown = ("token",)
     token: Token
     authorization: str
-    began: float
-    fresh_until_monotonic: float
-    fresh_until_wall: float
+    fresh_until: Moment
+    _began: Moment
     _life: float
-    _wall: float
 
-    def __init__(self, value: str, *, issued_at: float | None, monotonic: float, wall: float, jitter: float) -> None:
+    def __init__(
+        self, value: str, *, issued_at: float | None, began: Moment, arrived: Moment, jitter: float
+    ) -> None:
         expiry = read_expiry(value)
-        life = lifetime(expiry, issued_at, wall)
+        life = lifetime(expiry, issued_at, began.wall)
+        if life <= _age(began, arrived):
+            # Without this rule, a server whose clock is wrong, or a login that takes longer than its token lives, would
+            # cost one login per request.
+            life = math.inf
         fresh = life - min(_SOFT_SECONDS, _SOFT_SHARE * life) * (1 - _JITTER_SHARE * jitter)
         self._set(
             token=Token(value, None if expiry is None else datetime.fromtimestamp(expiry, UTC)),
-            authorization=_Header(f"Bearer {value}"),
-            fresh_until_monotonic=monotonic + fresh,
-            fresh_until_wall=wall + fresh,
+            authorization=MaskedHeader(f"Bearer {value}"),
+            fresh_until=Moment(began.monotonic + fresh, began.wall + fresh),
+            _began=began,
             _life=life,
-            began=monotonic,
-            _wall=wall,
         )
 
-    def phase(self, monotonic: float, wall: float) -> Phase:
-        """The token's phase at these clocks.
-
-        The age is the larger of what the two clocks tell: the monotonic one stands still in a suspended machine, the
-        wall clock may be set back. Either being wrong costs one early renewal at most.
-        """
-        if monotonic < self.fresh_until_monotonic and wall < self.fresh_until_wall:
+    def phase(self, now: Moment) -> Phase:
+        """The token's phase."""
+        if now.monotonic < self.fresh_until.monotonic and now.wall < self.fresh_until.wall:
             return Phase.FRESH
-        left = self.seconds_left(monotonic, wall)
+        left = self.seconds_left(now)
         if left <= 0:
             return Phase.EXPIRED
         return Phase.HARD if left <= min(_HARD_SECONDS, _HARD_SHARE * self._life) else Phase.SOFT
 
-    def seconds_left(self, monotonic: float, wall: float) -> float:
-        """How long the token still lives; infinite if that is not known."""
-        return self._life - max(monotonic - self.began, wall - self._wall)
+    def seconds_left(self, now: Moment) -> float:
+        """How long the token still lives. Infinite if that is unknown."""
+        return self._life - _age(self._began, now)
+
+
+def _age(began: Moment, now: Moment) -> float:
+    """Seconds between two moments, by the clock that counted more.
+
+    The monotonic clock stands still in a suspended machine, and the wall clock may be set back. If one of them is
+    wrong, that costs one early renewal.
+    """
+    return max(now.monotonic - began.monotonic, now.wall - began.wall)
 
 
 def lifetime(expiry: float | None, issued_at: float | None, wall: float) -> float:
-    """Seconds from the token's issue to its expiry; infinite if unknown, also if it seems to have expired on arrival.
+    """Seconds from the token's issue to its expiry. Infinite if unknown, or if it had expired when it was issued.
 
     Args:
         expiry: the token's `exp`.
-        issued_at: the `Date` of the answer that brought it. The server's clock wrote both, so the local one does not
-            matter.
+        issued_at: the `Date` of the answer that brought it. The server's clock wrote both, so an error of the local
+            clock does not matter.
         wall: the local clock when the login started.
     """
     if expiry is None:
         return math.inf
-    # A Date lags. A local clock that agrees with it tells the time more exactly, which matters to short tokens: one of
-    # 3 s would otherwise be believed for up to two seconds after its death.
+    # A `Date` lags behind. If the local clock agrees with it, the local clock is more exact. This matters for short
+    # tokens: a token of 3 s would be used for up to two seconds after its end.
     issued = wall if issued_at is None or issued_at <= wall < issued_at + DATE_LAG else issued_at
     life = expiry - issued
     return life if life > 0 else math.inf

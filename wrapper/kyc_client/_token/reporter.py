@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from kyc_client._login.answer import Failure
+    from kyc_client._login.answer import Failure, Raised
     from kyc_client.events import Event, Reason
 
     OnEvent: TypeAlias = Callable[[Event], object]
@@ -60,7 +60,7 @@ class Reporter:
         if self._events:
             self._tell(self._events.LoginSucceeded(self._base_url, reason, seconds, expires_at))
 
-    def login_failed(self, reason: Reason, seconds: float, failure: Failure, retry_after: float) -> None:
+    def login_failed(self, reason: Reason, seconds: float, failure: Failure | Raised, retry_after: float) -> None:
         text = "login failed (%s) after %.3f s, next attempt in %.1f s at the earliest: %s: %s"
         self._log(logging.WARNING, text, reason, seconds, retry_after, failure.kind.__name__, failure.message)
         if self._events:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, cast
 import httpx
 
 from kyc_client._client import connect
-from kyc_client._token.flight import wait_sync
+from kyc_client._clock import Clock
+from kyc_client._token.source import wait_sync
 from kyc_client.errors import ConfigurationError, KYCClientError, LoginUnavailableError
 
 from ._exit import Exit, exit_for
@@ -41,7 +42,7 @@ def token(options: Namespace) -> int:
     if not options.json:
         print(lease.token.value)
         return Exit.OK
-    left = lease.seconds_left(time.monotonic(), time.time())
+    left = lease.seconds_left(Clock().now())
     expires_at = lease.token.expires_at
     answer = {
         "access_token": lease.token.value,

@@ -24,7 +24,7 @@ from kyc_client._auth import LoginAuth
 from kyc_client._client import connect
 from kyc_client._clock import Clock
 from kyc_client._login.credentials import BASE_URL, LOGIN, PASSWORD, Credentials
-from kyc_client._token.flight import living_sources
+from kyc_client._token.source import living_sources
 from kyc_openapi import AuthenticatedClient  # noqa: TC001 - for those who evaluate the annotations
 
 from ._server import LoopbackServer

@@ -1,0 +1,44 @@
+"""What has to start anew in a forked child.
+
+A process is not told from its parent by its number: in PID namespaces, both may be number 1. A child of a fork is known
+by the hook that Python runs there, before any other code of the child.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import weakref
+from typing import Protocol
+
+
+class Forked(Protocol):
+    """Something that a fork copies into the child, where it has to start anew."""
+
+    def after_fork(self) -> None:
+        """Start anew. Runs in the child's only thread."""
+
+
+_numbers = itertools.count()
+# Weak, so that this keeps nothing alive. A dictionary, because other threads add to it while one reads it: a list of its
+# references is made in one step, and a set would have to be walked.
+_registered: weakref.WeakValueDictionary[int, Forked] = weakref.WeakValueDictionary()
+
+
+def register(forked: Forked) -> None:
+    """Call `after_fork()` of this object in every child, for as long as the object lives."""
+    _registered[next(_numbers)] = forked
+
+
+def living() -> list[Forked]:
+    """Every registered object of this process that is in use."""
+    return [forked for reference in _registered.valuerefs() if (forked := reference()) is not None]
+
+
+def _after_fork_in_child() -> None:
+    for forked in living():
+        forked.after_fork()
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
+    os.register_at_fork(after_in_child=_after_fork_in_child)

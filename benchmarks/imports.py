@@ -14,10 +14,10 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
+sys.path[:0] = [str(ROOT)]
 
-import generate  # noqa: E402 - a script's own folder is not where the tools are
-from tests.spec.specs import many  # noqa: E402
+from tests.spec.specs import many  # noqa: E402 - a script's own folder is not where these are
+from tools import generate  # noqa: E402
 
 SCRIPT = """
 import sys, time

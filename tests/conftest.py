@@ -10,12 +10,12 @@ import hypothesis
 import pytest
 
 import kyc_client
-from _node import REDOCLY, NoToolError, Tool
 from kyc_client._token.flight import Backoff
 from kyc_client.sandbox import Sandbox
 from tests.support.blocking import LoopWatch
 from tests.support.colours import COLOURS
 from tests.support.fault_server import FaultServer
+from tools.node import REDOCLY, NoToolError, Tool
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

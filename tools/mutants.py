@@ -4,7 +4,7 @@ mutmut changes one thing (a `<` into a `<=`, an argument into None), runs the te
 A mutant that no test fails for has survived: a behaviour that no test holds. Each survivor is killed by a test, or has
 its reason in `mutants.toml`; any other one fails the run. While you work on one:
 
-    .venv/bin/python tools/mutants.py --again flight
+    .venv/bin/python -m tools.mutants --again flight
 
 mutmut tells a module's name from its path, and knows no source folder but `src`. Hence it works on a copy.
 """

@@ -7,8 +7,8 @@ import importlib
 
 import pytest
 
-import mutants
-from mutants import Explanation, Mutant, main, prepare, read_explanations, report
+from tools import mutants
+from tools.mutants import Explanation, Mutant, main, prepare, read_explanations, report
 
 pytestmark = pytest.mark.tools
 

@@ -12,9 +12,9 @@ import openapi_spec_validator
 import pytest
 from ruamel.yaml import YAML
 
-import generate
 from tests.spec.specs import drive, many
 from tests.support.paths import OPENAPI, ROOT, SPECS
+from tools import generate
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from _names import place
-from _run import run
-from _spec import GenerationError
+from .names import place
+from .run import run
+from .spec import GenerationError
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # What it says about the standard library and httpx; the package itself is new every time.
 CACHE = ROOT / ".mypy_cache" / "generated"
 WRAPPER = ROOT / "wrapper" / "kyc_client"

@@ -219,9 +219,9 @@ def test_private_names_may_change(repository: Repository, capsys: pytest.Capture
     """A private module, function, field or version that changes is nobody's business."""
     repository.edit(RESOURCE, "def _parse_response(", "def _read_response(")
     repository.edit(CONNECT, "_given_async", "_given_to_async")
-    repository.edit(Path("wrapper/kyc_client/_token.py"), "def read_http_date(", "def read_date(")
-    loops = repository.root / "wrapper/kyc_client/_loops.py"
-    loops.rename(loops.with_name("_wait.py"))
+    repository.edit(Path("wrapper/kyc_client/_login/wire.py"), "def read_http_date(", "def read_date(")
+    loops = repository.root / "wrapper/kyc_client/_token/loops.py"
+    loops.rename(loops.with_name("wait.py"))
     repository.set_version("0.1.1")
     assert api_diff.main([], root=repository.root) == 0
     assert "Nothing changed" in capsys.readouterr().out

@@ -81,8 +81,8 @@ types: $(VENV)/.dev ## check types with mypy and pyright, strictly
 	$(BIN)/pyright
 
 bench: $(VENV)/.dev ## measure what imports and a turn of the auth flow cost, as ratios
-	$(BIN)/python benchmarks/auth.py
-	$(BIN)/python benchmarks/imports.py
+	$(BIN)/python -m benchmarks.auth
+	$(BIN)/python -m benchmarks.imports
 
 docs: $(VENV)/.dev ## build the documentation into site/, and check its links
 	$(BIN)/python -m tools.docs

@@ -39,31 +39,31 @@ test: $(VENV)/.dev ## run the tests, which must cover kyc_client to 100 % (TESTS
 	$(BIN)/pytest --numprocesses auto $(if $(TESTS),--no-cov $(TESTS),--cov)
 
 mutants: $(VENV)/.mutation ## break the modules that decide, and see whether the tests notice (half an hour)
-	$(BIN)/python tools/mutants.py
+	$(BIN)/python -m tools.mutants
 
 record: $(VENV)/.dev ## record the cassettes again from the sandbox
 	$(BIN)/pytest tests/behaviour/test_cassettes.py --record
 
 generate: $(VENV)/.dev ## generate OUT from SPEC (generated/kyc_openapi from openapi.yaml)
-	$(BIN)/python tools/generate.py --spec $(SPEC) --out $(OUT)
+	$(BIN)/python -m tools.generate --spec $(SPEC) --out $(OUT)
 
 check-generated: $(VENV)/.dev ## fail if OUT is not exactly what SPEC generates
-	$(BIN)/python tools/generate.py --spec $(SPEC) --out $(OUT) --check
+	$(BIN)/python -m tools.generate --spec $(SPEC) --out $(OUT) --check
 
 spec-lint: $(VENV)/.dev ## check SPEC against the OpenAPI standard, and by redocly's rules
-	$(BIN)/python tools/spec_lint.py $(SPEC)
+	$(BIN)/python -m tools.spec_lint $(SPEC)
 
 spec-diff: $(VENV)/.dev ## show what changed in the HTTP contract since BASE (by default the last release)
-	$(BIN)/python tools/spec_diff.py --spec $(SPEC) --base "$(BASE)"
+	$(BIN)/python -m tools.compare.spec_diff --spec $(SPEC) --base "$(BASE)"
 
 api-diff: $(VENV)/.dev ## show what changed since BASE for the code that imports us
-	$(BIN)/python tools/api_diff.py --base "$(BASE)"
+	$(BIN)/python -m tools.compare.api_diff --base "$(BASE)"
 
 spec-drift: $(VENV)/.dev ## compare our login with the one that a server publishes at URL/openapi.json
-	$(BIN)/python tools/spec_drift.py --spec $(SPEC) $(URL)
+	$(BIN)/python -m tools.compare.spec_drift --spec $(SPEC) $(URL)
 
 check-version: $(VENV)/.dev ## fail if something broke since the last release and the version does not say so
-	$(BIN)/python tools/spec_diff.py --spec $(SPEC) --since-release && $(BIN)/python tools/api_diff.py --since-release
+	$(BIN)/python -m tools.compare.spec_diff --spec $(SPEC) --since-release && $(BIN)/python -m tools.compare.api_diff --since-release
 
 lint: $(VENV)/.dev ## check style and the direction of imports
 	$(BIN)/ruff check
@@ -76,16 +76,16 @@ format: $(VENV)/.dev ## format the hand-written code
 
 types: $(VENV)/.dev ## check types with mypy and pyright, strictly
 	$(BIN)/mypy
-	$(BIN)/mypy tools/*.py
+	$(BIN)/mypy tools
 	$(BIN)/mypy tests/people/typing examples/*.py
 	$(BIN)/pyright
 
 bench: $(VENV)/.dev ## measure what imports and a turn of the auth flow cost, as ratios
-	$(BIN)/python benchmarks/auth.py
-	$(BIN)/python benchmarks/imports.py
+	$(BIN)/python -m benchmarks.auth
+	$(BIN)/python -m benchmarks.imports
 
 docs: $(VENV)/.dev ## build the documentation into site/, and check its links
-	$(BIN)/python tools/docs.py
+	$(BIN)/python -m tools.docs
 
 build: $(VENV)/.dev ## build the wheel and the sdist into dist/
 	rm -rf dist

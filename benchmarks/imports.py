@@ -13,11 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
-
-import generate  # noqa: E402 - a script's own folder is not where the tools are
-from tests.spec.specs import many  # noqa: E402
+from tests.spec.specs import many
+from tools import generate
 
 SCRIPT = """
 import sys, time

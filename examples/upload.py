@@ -2,7 +2,7 @@
 
 The API's guide describes no upload yet: path and fields are made up, and the sandbox has none. `upload()` works with
 whatever path the API has; `upload_by_operation()` is the same once `openapi.yaml` describes it
-(`tests/specs/grown.yaml` shows how).
+(`tests/spec/specs/grown.yaml` shows how).
 
     python examples/upload.py an-applicant passport.pdf
 """

@@ -10,16 +10,16 @@ import hypothesis
 import pytest
 
 import kyc_client
-from _node import REDOCLY, NoToolError, Tool
 from kyc_client._token import policy
-from kyc_client.sandbox import Sandbox
 from tests.support.blocking import LoopWatch
 from tests.support.colours import COLOURS
 from tests.support.fault_server import FaultServer
+from tools.node import REDOCLY, NoToolError, Tool
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
+    from kyc_client.sandbox import Sandbox
     from tests.support.colours import Colour
 
 VARIABLES = ("API_BASE_URL", "API_LOGIN", "API_LOGIN_FILE", "API_PASSWORD", "API_PASSWORD_FILE")
@@ -126,5 +126,8 @@ def colour(request: pytest.FixtureRequest) -> Colour:
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
     """The API's own server stack, over a real socket."""
+    # Only here, since it takes longer to import than all else above, and the tests of the core do without.
+    from kyc_client.sandbox import Sandbox  # noqa: PLC0415
+
     with Sandbox() as sandbox:
         yield sandbox

@@ -4,7 +4,7 @@ mutmut changes one thing (a `<` into a `<=`, an argument into None), runs the te
 A mutant that no test fails for has survived: a behaviour that no test holds. Each survivor is killed by a test, or has
 its reason in `mutants.toml`; any other one fails the run. While you work on one:
 
-    .venv/bin/python tools/mutants.py --again flight
+    .venv/bin/python -m tools.mutants --again _token.flight
 
 mutmut tells a module's name from its path, and knows no source folder but `src`. Hence it works on a copy.
 """
@@ -23,15 +23,19 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / ".mutants"
 EXPLAINED = Path(__file__).with_name("mutants.toml")
-MODULES = ("token", "flight", "auth", "reporter", "settings")
-TESTS = ("token", "flight", "auth", "bodies", "origins", "loops", "reporter", "client", "tls", "proxies")
+# By their names under kyc_client, which are also how a place begins.
+MODULES = ("_login.wire", "_token.lease", "_token.flight", "_auth", "_token.reporter", "_settings", "_clock")
+TESTS = {
+    "core": ("token", "flight", "loops", "reporter"),
+    "behaviour": ("auth", "bodies", "origins", "client", "tls", "proxies"),
+}
 # These tests look for secrets in frames. mutmut calls each function through a frame of its own, which has them all.
 FRAMES = ("no_frame_shows", "opens_no_tunnel", "proxy_that_is_none")
 CONFIG = {
     "source_paths": ["src"],
     "also_copy": ["tools"],
     "pytest_add_cli_args": ["-p", "no:cacheprovider", "-p", "no:xdist", "-k", " and ".join(f"not {n}" for n in FRAMES)],
-    "pytest_add_cli_args_test_selection": [f"tests/test_{name}.py" for name in TESTS],
+    "pytest_add_cli_args_test_selection": [f"tests/{room}/test_{n}.py" for room in TESTS for n in TESTS[room]],
     # The watchdog ends what hangs. All tests of a mutant together may take (the seconds they took before + 5) * 15:
     # mutmut counts no fixtures, and the machine may be busy; a survivor must not pass for a mutant that never ends.
     "timeout_constant": 5.0,
@@ -65,10 +69,15 @@ class Mutant:
     diff: str
 
     @property
+    def module(self) -> str:
+        """The module that it is in, by its name under `kyc_client`."""
+        return self.name.removeprefix("kyc_client.").rpartition(".")[0]
+
+    @property
     def place(self) -> str:
-        """The function that it is in, as `_module.Class.method`; mutmut writes `_module.xǁClassǁmethod__mutmut_7`."""
-        module, _, function = self.name.removeprefix("kyc_client.").partition("__mutmut_")[0].rpartition(".")
-        return f"{module}.{function.removeprefix('xǁ').removeprefix('x_').replace('ǁ', '.')}"
+        """The function that it is in, as `module.Class.method`; mutmut writes `module.xǁClassǁmethod__mutmut_7`."""
+        function = self.name.rpartition(".")[2].partition("__mutmut_")[0]
+        return f"{self.module}.{function.removeprefix('xǁ').removeprefix('x_').replace('ǁ', '.')}"
 
     @property
     def changed(self) -> tuple[str, str]:
@@ -83,7 +92,7 @@ class Explanation:
     """Why mutants of a function may survive.
 
     Attributes:
-        place: the function, as `_module.Class.method`; a pattern (`_module.*`) for several.
+        place: the function, as `_folder.module.Class.method`; a pattern (`_folder.module.*`) for several.
         becomes: what they put into its code, or, should they only take something out, what they take.
         why: the reason, for people.
     """
@@ -127,7 +136,7 @@ def prepare(folder: Path, modules: list[str]) -> None:
     if text.count(WATCHDOG) != 1:
         raise MutantsError(f"tests/conftest.py does not say {WATCHDOG} any more: adapt tools/mutants.py.")
     conftest.write_text(text.replace(WATCHDOG, SHORT_WATCHDOG), "utf-8")
-    config = {**CONFIG, "only_mutate": [f"src/kyc_client/_{module}.py" for module in modules]}
+    config = {**CONFIG, "only_mutate": [f"src/kyc_client/{module.replace('.', '/')}.py" for module in modules]}
     # Texts, numbers, lists and booleans look the same in JSON and in TOML.
     settings = "".join(f"{name} = {json.dumps(value)}\n" for name, value in config.items())
     project = (ROOT / "pyproject.toml").read_text("utf-8")
@@ -149,7 +158,7 @@ def statuses(folder: Path) -> dict[str, str]:
 def forget_survivors(folder: Path) -> None:
     """Have mutmut try those again that were not noticed, and find out anew which test gets where."""
     unnoticed = {name for name, status in statuses(folder).items() if status not in NOTICED}
-    for path in (folder / "mutants" / "src" / "kyc_client").glob("*.meta"):
+    for path in (folder / "mutants" / "src" / "kyc_client").rglob("*.meta"):
         known = json.loads(path.read_text("utf-8"))
         codes = known["exit_code_by_key"]
         known["exit_code_by_key"] = {name: None if name in unnoticed else code for name, code in codes.items()}
@@ -179,9 +188,9 @@ def report(results: dict[str, str], survivors: list[Mutant], explanations: list[
     for mutant in unexplained:
         print(f"\n{mutant.place} ({mutant.name}): {mutant.status}")
         print("".join(f"    {line}\n" for line in mutant.diff.splitlines()[3:]), end="")
-    modules = {Mutant(name, "", "").place.partition(".")[0] for name in results}
+    modules = {Mutant(name, "", "").module for name in results}
     for one in explanations:
-        if one.place.partition(".")[0] in modules:
+        if any(one.place.startswith(f"{module}.") for module in modules):
             for text in one.missing(survivors):
                 print(f"\n{EXPLAINED.name} explains what has not survived: {one.place}, {text}")
     counts = ", ".join(f"{count} {status}" for status, count in Counter(results.values()).most_common())

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from _node import REDOCLY, NoToolError, Tool
+from tools.node import REDOCLY, NoToolError, Tool
 
 RULES = Path(__file__).parent.parent / "redocly.yaml"
 SECONDS = 60  # for what takes one

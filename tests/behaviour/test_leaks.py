@@ -18,7 +18,8 @@ import pytest
 import trio
 
 import kyc_client
-from kyc_client import LoginAuth, _flight, connect
+from kyc_client import LoginAuth, connect
+from kyc_client._token import flight
 from kyc_openapi.api.resource import get_resource
 from tests.support.colours import Asyncio, Trio
 from tests.support.gate import Gate, settles
@@ -51,7 +52,7 @@ def test_logins_leave_nothing_behind(server: FaultServer, auth: LoginAuth) -> No
 TEN_THOUSAND = """
 import gc, json, sys, threading
 import httpx, kyc_client
-from kyc_client._token import flight as _flight
+from kyc_client._token import flight
 
 def carry(request):
     return httpx.Response(200, json={"access_token": "fake.token", "token_type": "bearer"})
@@ -64,9 +65,9 @@ auth = kyc_client.LoginAuth(
 
 def things():
     gc.collect()
-    flights = sum(isinstance(thing, _flight.Flight) for thing in gc.get_objects())
+    flights = sum(isinstance(thing, flight.Flight) for thing in gc.get_objects())
     return {"blocks": sys.getallocatedblocks(), "threads": threading.active_count(), "flights": flights,
-            "sources": len(_flight._sources)}
+            "sources": len(flight._sources)}
 
 def log_in(times):
     for _ in range(times):
@@ -96,12 +97,12 @@ def test_ten_thousand_logins_leave_nothing_behind() -> None:
 def test_clients_leave_nothing_behind(credentials: kyc_client.Credentials) -> None:
     """I8: a client that is dropped is gone, and with it what the hook for forks knows of it."""
     gc.collect()
-    before = len(_flight._sources)
+    before = len(flight._sources)
     clients = [connect("https://api.example.com", credentials=credentials) for _ in range(200)]
-    assert len(_flight._sources) == before + 200
+    assert len(flight._sources) == before + 200
     del clients
     gc.collect()
-    assert len(_flight._sources) <= before
+    assert len(flight._sources) <= before
 
 
 @pytest.mark.parametrize("kind", ["asyncio", "trio"])

@@ -29,13 +29,12 @@ from kyc_client import (
     LoginUnavailableError,
     LoginValidationError,
     UserNotVerifiedError,
-    _login,
-    _tls,
 )
 from kyc_client._clock import Clock
 from kyc_client._login.answer import Failure, Grant
 from kyc_client._login.base_url import parse_base_url
 from kyc_client._login.endpoint import MAX_ANSWER_BYTES, USER_AGENT, LoginEndpoint
+from kyc_client._login.tls import shared_context
 from kyc_client._login.wire import is_bearer_value
 from kyc_client._token.loops import run_on_private_loop
 from tests.core.test_secret import rendered
@@ -51,7 +50,7 @@ LIMIT = 64 * 1024
 WATCHDOG = 10.0
 CLOCK = Clock()
 # Kept, so that it is made once.
-CONTEXT, _ = _tls.shared_context()
+CONTEXT, _ = shared_context()
 
 
 def attempt(
@@ -875,7 +874,7 @@ def test_closed_while_the_answer_is_given_up(server, monkeypatch):
         return [b"x" * (MAX_ANSWER_BYTES + 1)]
 
     server.on_login(answer(200, b"x" * 100_000))
-    monkeypatch.setattr(_login, "_raw_chunks", close_first)
+    monkeypatch.setattr("kyc_client._login.endpoint._raw_chunks", close_first)
     result = failure(attempt(server.base_url, opened=closes.append), LoginResponseError, 200)
     assert "longer than" in result.message
 

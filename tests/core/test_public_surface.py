@@ -45,15 +45,18 @@ NOT_IMPORTED = {
     "asyncio",
     "fastapi",
     "fastapi_users",
-    "kyc_client.cli._options",
+    "kyc_client.cli",
     "kyc_client.cli._commands",
     "kyc_client.cli._doctor",
     "kyc_client.cli._exit",
-    "kyc_client.testing._server",
-    "kyc_client.testing._transport",
+    "kyc_client.cli._options",
     "kyc_client.cli._terminal",
     "kyc_client.sandbox",
+    "kyc_client.sandbox._server",
     "kyc_client.testing",
+    "kyc_client.testing._fake",
+    "kyc_client.testing._server",
+    "kyc_client.testing._transport",
     "pydantic",
     "pytest",
     "redis",
@@ -117,9 +120,12 @@ def test_all_else_in_the_package_is_private_or_a_module() -> None:
 
 
 def test_modules_are_private_or_known() -> None:
-    """A module without an underscore is public: the errors, the events, the fake, and the sandbox."""
+    """A module without an underscore is public: the errors, the events, the fake, the sandbox, the command line."""
     folder = Path(kyc_client.__file__).parent
-    assert {path.stem for path in folder.iterdir() if path.suffix == ".py" and path.stem[0] != "_"} == {
+    paths = (path.relative_to(folder).with_suffix("") for path in folder.rglob("*.py"))
+    names = (".".join(path.parts).removesuffix(".__init__") for path in paths)
+    assert {name for name in names if not any(part[0] == "_" for part in name.split("."))} == {
+        "cli",
         "errors",
         "events",
         "sandbox",
@@ -275,7 +281,7 @@ def test_import_of_the_names_that_must_not_be_imported_is_noticed() -> None:
     """The test above can fail: the names are those under which the modules are known."""
     loaded = modules_after(
         "import aiosqlite, argparse, asyncio, pytest, trio\n"
-        "import kyc_client.cli._options, kyc_client.cli._doctor, kyc_client.sandbox, kyc_client.testing"
+        "import kyc_client.cli, kyc_client.cli._doctor, kyc_client.sandbox, kyc_client.testing"
     )
     assert NOT_IMPORTED - {"aiohttp", "redis"} <= loaded
 

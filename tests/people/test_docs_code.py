@@ -36,7 +36,7 @@ PAGES = [
     for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
 ]
 # Pages whose blocks are run by a test of their own, since they belong together in another way.
-ELSEWHERE = {"docs/regenerating.md": "test_regenerating.py", "docs/testing.md": "test_testing_docs.py"}
+ELSEWHERE = {"docs/regenerating.md": "spec/test_regenerating.py", "docs/testing.md": "people/test_testing_docs.py"}
 BLOCK = re.compile(
     r"(?:<!-- not run: (?P<reason>[^>]+) -->\n\s*)?"
     r"^(?P<indent> *)```(?P<language>\S+)[^\n]*\n(?P<code>.*?)^(?P=indent)```",

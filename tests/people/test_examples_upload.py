@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import generate
 from tests.support.examples import EXAMPLES, PATIENCE, run
 from tests.support.paths import SPECS
+from tools import generate
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import functools
 import importlib
+import tomllib
 
 import pytest
 
-import mutants
-from mutants import Explanation, Mutant, main, prepare, read_explanations, report
+from tools import mutants
+from tools.mutants import Explanation, Mutant, main, prepare, read_explanations, report
 
 pytestmark = pytest.mark.tools
 
 DIFF = """\
 # kyc_client._token.flight.xǁBackoffǁextend__mutmut_3: survived
---- src/kyc_client/_flight.py
-+++ src/kyc_client/_flight.py
+--- src/kyc_client/_token/flight.py
++++ src/kyc_client/_token/flight.py
 @@ -1,3 +1,3 @@
  def extend(self, now: float) -> None:
 -    self.until = now + self.delay
@@ -30,19 +31,19 @@ RESULTS = {SURVIVOR.name: "survived", "kyc_client._token.flight.xǁBackoffǁend_
 
 def test_place_is_the_name_that_people_know() -> None:
     """A method is named with its class, a function by itself."""
-    assert (SURVIVOR.place, FUNCTION.place) == ("_flight.Backoff.extend", "_token.lifetime")
+    assert (SURVIVOR.place, FUNCTION.place) == ("_token.flight.Backoff.extend", "_token.lease.lifetime")
 
 
 @pytest.mark.parametrize(
     ("mutant", "place", "becomes", "covered"),
     [
-        pytest.param(SURVIVOR, "_flight.Backoff.extend", "now - self.delay", True, id="what it puts in"),
-        pytest.param(SURVIVOR, "_flight.*", "now - self.delay", True, id="pattern of places"),
-        pytest.param(SURVIVOR, "_flight.Backoff.end", "now - self.delay", False, id="another place"),
-        pytest.param(SURVIVOR, "_flight.Backoff.extend", "now * self.delay", False, id="another change"),
-        pytest.param(SURVIVOR, "_flight.Backoff.extend", "self.until", False, id="what was there before"),
-        pytest.param(SURVIVOR, "_flight.Backoff.extend", "return", False, id="what stands beside it"),
-        pytest.param(REMOVAL, "_flight.Backoff.extend", "name=5", True, id="what it takes out"),
+        pytest.param(SURVIVOR, "_token.flight.Backoff.extend", "now - self.delay", True, id="what it puts in"),
+        pytest.param(SURVIVOR, "_token.flight.*", "now - self.delay", True, id="pattern of places"),
+        pytest.param(SURVIVOR, "_token.flight.Backoff.end", "now - self.delay", False, id="another place"),
+        pytest.param(SURVIVOR, "_token.flight.Backoff.extend", "now * self.delay", False, id="another change"),
+        pytest.param(SURVIVOR, "_token.flight.Backoff.extend", "self.until", False, id="what was there before"),
+        pytest.param(SURVIVOR, "_token.flight.Backoff.extend", "return", False, id="what stands beside it"),
+        pytest.param(REMOVAL, "_token.flight.Backoff.extend", "name=5", True, id="what it takes out"),
     ],
 )
 def test_explanation_covers_its_own_mutants_only(mutant: Mutant, place: str, becomes: str, *, covered: bool) -> None:
@@ -54,26 +55,26 @@ def test_survivor_without_an_explanation_is_shown_and_fails(capsys: pytest.Captu
     """With its place, its change and the counts."""
     assert report(RESULTS, [SURVIVOR], []) == 1
     printed = capsys.readouterr().out
-    assert "_flight.Backoff.extend" in printed
+    assert "_token.flight.Backoff.extend" in printed
     assert "    -    self.until = now + self.delay\n    +    self.until = now - self.delay\n" in printed
     assert "2 mutants: 1 survived, 1 killed; 0 explained, 1 not" in printed
 
 
 def test_explained_survivor_passes(capsys: pytest.CaptureFixture[str]) -> None:
     """It is counted, and not shown."""
-    explanation = Explanation("_flight.Backoff.*", ("now - self.delay",), "fake")
+    explanation = Explanation("_token.flight.Backoff.*", ("now - self.delay",), "fake")
     assert report(RESULTS, [SURVIVOR], [explanation]) == 0
     assert capsys.readouterr().out == "\n2 mutants: 1 survived, 1 killed; 1 explained, 0 not\n"
 
 
 def test_explanation_of_what_does_not_survive_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     """The list does not outlive its reasons; of a module that was not tried, nothing is known."""
-    stale = Explanation("_flight.Backoff.end", ("self.until = None",), "fake")
-    other = Explanation("_token.lifetime", ("life = None",), "fake")
+    stale = Explanation("_token.flight.Backoff.end", ("self.until = None",), "fake")
+    other = Explanation("_token.lease.lifetime", ("life = None",), "fake")
     assert report(RESULTS, [], [stale, other]) == 0
     printed = capsys.readouterr().out
-    assert "explains what has not survived: _flight.Backoff.end, self.until = None" in printed
-    assert "_token" not in printed
+    assert "explains what has not survived: _token.flight.Backoff.end, self.until = None" in printed
+    assert "_token.lease" not in printed
 
 
 def test_explanations_are_of_code_that_is_there() -> None:
@@ -81,8 +82,8 @@ def test_explanations_are_of_code_that_is_there() -> None:
     explanations = read_explanations()
     assert explanations
     for one in explanations:
-        module, *path = one.place.removesuffix(".*").split(".")
-        assert module.removeprefix("_") in mutants.MODULES
+        (module,) = (module for module in mutants.MODULES if one.place.startswith(f"{module}."))
+        path = one.place.removeprefix(module).removesuffix(".*").split(".")[1:]
         assert functools.reduce(getattr, path, importlib.import_module(f"kyc_client.{module}"))
         assert one.becomes
         assert one.why.endswith(".")
@@ -90,15 +91,19 @@ def test_explanations_are_of_code_that_is_there() -> None:
 
 def test_copy_is_laid_out_for_mutmut(tmp_path) -> None:
     """Packages under `src`, the tests with a watchdog that does not wait for long, and the settings."""
-    prepare(tmp_path, ["token"])
-    assert (tmp_path / "src/kyc_client/_token.py").is_file()
+    prepare(tmp_path, ["_auth", "_token.lease"])
+    assert (tmp_path / "src/kyc_client/_token/lease.py").is_file()
     assert (tmp_path / "src/kyc_openapi/client.py").is_file()
     assert mutants.SHORT_WATCHDOG in (tmp_path / "tests/conftest.py").read_text()
-    assert 'only_mutate = ["src/kyc_client/_token.py"]' in (tmp_path / "pyproject.toml").read_text()
+    settings = tomllib.loads((tmp_path / "pyproject.toml").read_text())["tool"]["mutmut"]
+    assert settings["only_mutate"] == ["src/kyc_client/_auth.py", "src/kyc_client/_token/lease.py"]
+    for path in (*settings["only_mutate"], *settings["pytest_add_cli_args_test_selection"]):
+        assert (tmp_path / path).is_file()
 
 
 def test_unknown_module_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     """Before anything is copied or deleted."""
     with pytest.raises(SystemExit):
-        main(["tokens"])
-    assert "no such module: tokens. There are token, flight, auth, reporter, settings." in capsys.readouterr().err
+        main(["_tokens"])
+    modules = "_login.wire, _token.lease, _token.flight, _auth, _token.reporter, _settings, _clock"
+    assert f"no such module: _tokens. There are {modules}." in capsys.readouterr().err

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import docs
 import kyc_client
-from _node import NoToolError
-from _site import problems
 from kyc_client import errors, events, sandbox, testing
 from tests.support.browser import CHROMIUM, Browser
 from tests.support.paths import ROOT
+from tools import docs
+from tools.docs.site import problems
+from tools.node import NoToolError
 
 if TYPE_CHECKING:
     import subprocess

@@ -269,7 +269,7 @@ asyncio.run(main())
 
 def test_command_line(installed: Environment, wheel: dict[str, bytes]) -> None:
     """`kyc-client` is installed as a command, which tells what it can do and which version it is."""
-    assert "kyc-client = kyc_client.cli._options:main" in wheel[f"{DIST_INFO}/entry_points.txt"].decode().splitlines()
+    assert "kyc-client = kyc_client.cli:main" in wheel[f"{DIST_INFO}/entry_points.txt"].decode().splitlines()
     command = installed.bin / "kyc-client"
     assert "sandbox" in run(command, "--help", cwd=installed.folder)
     assert run(command, "--version", cwd=installed.folder) == f"kyc-client {kyc_client.__version__}\n"

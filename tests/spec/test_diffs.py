@@ -13,22 +13,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import _node
-import _surface
-import api_diff
 import kyc_openapi.models
-import spec_diff
-from _base import find_base
-from _changes import Change, Impact, wanted
 from tests.support.paths import ROOT
+from tools import node
+from tools.compare import api_diff, spec_diff, surface
+from tools.compare.base import find_base
+from tools.compare.changes import Change, Impact, wanted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import griffe
 
-    from _base import Version
-    from _node import Tool
+    from tools.compare.base import Version
+    from tools.node import Tool
 
 GIT = shutil.which("git") or ""
 pytestmark = [
@@ -137,7 +135,7 @@ def test_nothing_changed(repository: Repository, capsys: pytest.CaptureFixture[s
 @pytest.fixture(scope="module")
 def released() -> dict[str, griffe.Module]:
     """Both packages as they are."""
-    return _surface.load(ROOT / "generated", ROOT / "wrapper")
+    return surface.load(ROOT / "generated", ROOT / "wrapper")
 
 
 @pytest.mark.parametrize(
@@ -184,8 +182,8 @@ def test_change_of_the_surface(
 ) -> None:
     """What services feel, in both packages, under the name by which they import it."""
     repository.edit(path, was, is_now)
-    changed = _surface.load(repository.root / "generated", repository.root / "wrapper")
-    assert expected in _surface.changes(released, changed)
+    changed = surface.load(repository.root / "generated", repository.root / "wrapper")
+    assert expected in surface.changes(released, changed)
 
 
 @pytest.mark.parametrize(
@@ -221,9 +219,9 @@ def test_private_names_may_change(repository: Repository, capsys: pytest.Capture
     """A private module, function, field or version that changes is nobody's business."""
     repository.edit(RESOURCE, "def _parse_response(", "def _read_response(")
     repository.edit(CONNECT, "_given_async", "_given_to_async")
-    repository.edit(Path("wrapper/kyc_client/_token.py"), "def read_http_date(", "def read_date(")
-    loops = repository.root / "wrapper/kyc_client/_loops.py"
-    loops.rename(loops.with_name("_wait.py"))
+    repository.edit(Path("wrapper/kyc_client/_login/wire.py"), "def read_http_date(", "def read_date(")
+    loops = repository.root / "wrapper/kyc_client/_token/loops.py"
+    loops.rename(loops.with_name("wait.py"))
     repository.set_version("0.1.1")
     assert api_diff.main([], root=repository.root) == 0
     assert "Nothing changed" in capsys.readouterr().out
@@ -255,8 +253,8 @@ def test_lazy_models_are_read_as_they_are_typed(tmp_path: Path, seen_by_type_che
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, "utf-8")
-    package = _surface.load(tmp_path)["kyc_openapi"]
-    assert [path for path, _ in _surface.surface(package, "kyc_openapi")] == [
+    package = surface.load(tmp_path)["kyc_openapi"]
+    assert [path for path, _ in surface.surface(package, "kyc_openapi")] == [
         "kyc_openapi.models",
         "kyc_openapi.models.AForm",
         "kyc_openapi.models.AForm.name",
@@ -268,7 +266,7 @@ def test_lazy_models_are_read_as_they_are_typed(tmp_path: Path, seen_by_type_che
 )
 def test_class_of_attrs_is_read_as_it_is_called(released: dict[str, griffe.Module], path: str) -> None:
     """Griffe knows nothing of attrs: the parameters that we reckon are those that Python sees, in their order."""
-    reckoned = dict(_surface.surface(released["kyc_openapi"], "kyc_openapi"))[f"kyc_openapi.{path}.__init__"]
+    reckoned = dict(surface.surface(released["kyc_openapi"], "kyc_openapi"))[f"kyc_openapi.{path}.__init__"]
     real = inspect.signature(operator.attrgetter(path)(kyc_openapi).__init__)
     assert [(each.name, each.required) for each in reckoned.parameters] == [
         (each.name, each.default is each.empty) for each in real.parameters.values()
@@ -289,7 +287,7 @@ def test_class_of_attrs_is_read_as_it_is_called(released: dict[str, griffe.Modul
 )
 def test_type_is_taken_apart(annotation: str | None, alternatives: set[str]) -> None:
     """So that one more alternative is told from another order of the same."""
-    assert _surface.union(annotation) == alternatives
+    assert surface.union(annotation) == alternatives
 
 
 def test_code_that_cannot_be_read(repository: Repository, capsys: pytest.CaptureFixture[str]) -> None:
@@ -377,9 +375,9 @@ def test_contract_without_node(
     """Who asks learns that there is no answer; `make check` goes on, and shows that it does."""
 
     def nowhere() -> tuple[Path, list[str]]:
-        raise _node.NoToolError("there is no Node here")
+        raise node.NoToolError("there is no Node here")
 
-    monkeypatch.setattr(_node, "find_node", nowhere)
+    monkeypatch.setattr(node, "find_node", nowhere)
     assert spec_diff.main([option], root=repository.root) == status
     assert "NOT CHECKED: there is no Node here" in capsys.readouterr().err
 

@@ -11,11 +11,11 @@ import httpx
 import pytest
 from ruamel.yaml import YAML
 
-import spec_drift
-from _login_drift import JSON, Document, Verdict, differences
 from kyc_client.sandbox import LOGIN_PATH, Sandbox
 from tests.support.fault_server import FaultServer, answer, drip
 from tests.support.paths import OPENAPI as SPEC
+from tools.compare import spec_drift
+from tools.compare.login_drift import JSON, Document, Verdict, differences
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,13 +9,10 @@ from pathlib import Path
 
 import pytest
 
-import _checks as checks
-import _edits as edits
-import _models as models
-import _output as output
-import _run as runner
-import generate
 from tests.support.paths import ROOT, SPECS
+from tools import generate
+from tools.generate import checks, edits, models, output
+from tools.generate import run as runner
 
 pytestmark = pytest.mark.tools
 
@@ -62,9 +59,14 @@ def fresh(request, tmp_path_factory):
     write(folder / "out" / "stale.py", "")
     write(folder / "out" / "__init__.py", "# Generated from something by someone.\n")
     seed = str(len(request.param))
-    environment = os.environ | {"PATH": "", "MYPYPATH": str(folder / "out"), "PYTHONHASHSEED": seed}
-    command = [sys.executable, str(ROOT / "tools" / "generate.py"), "--spec", str(SPEC), "--out", "out"]
-    result = subprocess.run(  # noqa: S603  # Our own tool, by its path.
+    environment = os.environ | {
+        "PATH": "",
+        "MYPYPATH": str(folder / "out"),
+        "PYTHONHASHSEED": seed,
+        "PYTHONPATH": str(ROOT),
+    }
+    command = [sys.executable, "-m", "tools.generate", "--spec", str(SPEC), "--out", "out"]
+    result = subprocess.run(  # noqa: S603  # Our own tool.
         command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", check=False
     )
     assert (result.returncode, result.stderr) == (0, "")
@@ -440,7 +442,7 @@ def test_an_operation_that_can_not_be_edited(name, old, new, message, raw_large,
     package = spoil(raw_large, tmp_path, name, old, new)
     with pytest.raises(generate.GenerationError, match=message) as caught:
         edits.edit_operations(package, spec, public)
-    assert "The generator's output changed shape: adapt tools/_edits.py" in str(caught.value)
+    assert "The generator's output changed shape: adapt tools/generate/edits.py" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -479,7 +481,9 @@ def test_models_that_can_not_be_loaded_lazily(old, new, raw_large, tmp_path):
     old = '""" Contains all the data models used in inputs/outputs """' if old.startswith('"""') else old
     assert old in init.read_text("utf-8")
     package = spoil(raw_large, tmp_path, "models/__init__.py", old, new)
-    with pytest.raises(generate.GenerationError, match=r"expected one import for each model.*adapt tools/_models\.py"):
+    with pytest.raises(
+        generate.GenerationError, match=r"expected one import for each model.*adapt tools/generate/models\.py"
+    ):
         models.load_lazily(package, "grown.yaml")
 
 

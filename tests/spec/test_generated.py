@@ -13,7 +13,6 @@ from urllib.parse import unquote
 import httpx
 import pytest
 
-import generate
 import kyc_openapi
 from kyc_openapi.api.auth import login
 from kyc_openapi.api.resource import get_resource
@@ -29,6 +28,7 @@ from kyc_openapi.models import (
 )
 from kyc_openapi.types import UNSET, path_segment
 from tests.support.paths import ROOT
+from tools import generate
 
 PACKAGE = ROOT / "generated" / "kyc_openapi"
 SECRET = "s3cret-Pa55"

@@ -19,11 +19,11 @@ import pytest
 from ruamel.yaml import YAML
 
 import kyc_client
-from _node import PRISM, NoToolError, environment
 from kyc_client import Credentials, LoginAuth, connect
 from kyc_openapi.api.resource import get_resource
 from kyc_openapi.models import Resource, Unauthorized
 from tests.support.paths import OPENAPI as SPEC
+from tools.node import PRISM, NoToolError, environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,11 +13,11 @@ import openapi_spec_validator
 import pytest
 from ruamel.yaml import YAML
 
-import _surface
-import generate
-from _changes import Change, Impact
 from tests.support.fault_server import FaultServer, answer
 from tests.support.paths import ROOT
+from tools import generate
+from tools.compare import surface
+from tools.compare.changes import Change, Impact
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,8 +79,8 @@ def test_added_operation_works_as_shown(grown: Path, server: FaultServer, creden
 
 def test_added_operation_and_model_break_nobody(grown: Path) -> None:
     """What `make api-diff` says of them: one row each, and both are additions."""
-    before = _surface.load(ROOT / "generated", ROOT / "wrapper")
-    assert _surface.changes(before, _surface.load(grown, ROOT / "wrapper")) == {
+    before = surface.load(ROOT / "generated", ROOT / "wrapper")
+    assert surface.changes(before, surface.load(grown, ROOT / "wrapper")) == {
         Change(Impact.ADDS, "kyc_openapi.api.applicants", "new module"),
         Change(Impact.ADDS, "kyc_openapi.models.Applicant", "new class"),
     }

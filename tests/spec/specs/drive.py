@@ -1,7 +1,7 @@
 # ruff: noqa: T201 - a script, which prints
 """Run scenarios against a package that was generated elsewhere, beside the wrapper as it is.
 
-    PYTHONPATH=<folder of the package>:tests python tests/spec/specs/drive.py grown_scenarios
+    PYTHONPATH=<folder of the package>:. python -m tests.spec.specs.drive tests.spec.specs.grown_scenarios
 
 Each public function of the module is a scenario, and is run once in each colour with a `Drive`. What comes out is JSON:
 for each "scenario-colour" what went wrong, or "".

@@ -1,7 +1,7 @@
 # ruff: noqa: T201 - a script, which prints
 """Make the document of a large API: openapi.yaml, and so many operations more, each with models of its own.
 
-python tests/spec/specs/many.py 400 > many.json
+python -m tests.spec.specs.many 400 > many.json
 make generate SPEC=many.json OUT=/tmp/many/kyc_openapi
 """
 
@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 
-OPENAPI = Path(__file__).parents[2] / "openapi.yaml"
+from tests.support.paths import OPENAPI
+
 TEXT = {"type": "string"}
 PER_TAG = 25
 

@@ -1,4 +1,4 @@
-"""What the commands do. Each takes its options and returns an exit status; `_cli.py` has the options and the help."""
+"""What the commands do. Each takes its options and returns an exit status; `_options` has the options and the help."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """How the fake API of `testing` takes a request and gives an answer: in memory, but no more kindly than a connection.
 
 A body is read as it is sent, once, so that what cannot be sent twice over a socket cannot be sent twice here either.
-An answer is a stream until somebody reads it. What a fake has to say is an `Answer`; `_fake_server` sends the same one
+An answer is a stream until somebody reads it. What a fake has to say is an `Answer`; `_server` sends the same one
 over a socket.
 """
 

@@ -1,7 +1,7 @@
-"""What tools/generate.py changes in the generator's raw output.
+"""What tools/generate changes in the generator's raw output.
 
 Plain replacements are data (`EDITS`), each with the number of times it has to apply and the reason. What
-depends on the document is a function below, or stands in `_models.py`. Either way, a generator that writes something
+depends on the document is a function below, or stands in `models.py`. Either way, a generator that writes something
 else than expected is an error here and not a surprise in a service.
 """
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from _spec import ShapeError, multipart_bodies, operations
+from .spec import ShapeError, multipart_bodies, operations
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Edit:
             raise ShapeError(
                 f"{path.parent.name}/{path.name}: expected {self.count} times `{where}`, found {found}.",
                 self.why,
-                "_edits",
+                "edits",
             )
         path.write_text(text.replace(self.old, self.new), "utf-8")
 
@@ -45,7 +45,7 @@ def matching(package: Path, pattern: str) -> list[Path]:
     """List the files that a pattern means, at least one; an `__init__.py` is never meant."""
     found = [path for path in sorted(package.glob(pattern)) if path.name != "__init__.py"]
     if not found:
-        raise ShapeError(f"No {pattern} was generated.", "every change has its file", "_edits")
+        raise ShapeError(f"No {pattern} was generated.", "every change has its file", "edits")
     return found
 
 
@@ -201,7 +201,7 @@ def edit_operations(package: Path, spec: dict[str, Any], public: int) -> None:
             f"The spec has {expected} operations, {public} of them public; the generator wrote {len(files)}, "
             f"{len(open_files)} of them public.",
             PUBLIC.why,
-            "_edits",
+            "edits",
         )
     for path in open_files:
         PUBLIC.apply_to(path)
@@ -221,5 +221,5 @@ def replace_each(files: list[Path], old: re.Pattern[str], new: str, expected: in
             path.write_text(text, "utf-8")
             changed.append(path)
     if found != expected:
-        raise ShapeError(f"{OPERATIONS}: expected {expected} times /{old.pattern}/, found {found}.", why, "_edits")
+        raise ShapeError(f"{OPERATIONS}: expected {expected} times /{old.pattern}/, found {found}.", why, "edits")
     return changed

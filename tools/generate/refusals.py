@@ -7,7 +7,7 @@ from typing import Any
 from openapi_python_client.parser.properties import Class, EnumProperty
 from openapi_python_client.strings import ClassName, PythonIdentifier
 
-from _spec import GenerationError, nodes, operations, properties, resolve, variants
+from .spec import GenerationError, nodes, operations, properties, resolve, variants
 
 # Local variables of the generated functions that a property of this name would replace, unseen by a type checker.
 LOCAL_NAMES = frozenset({"d"})

@@ -16,10 +16,11 @@ import tomllib
 from html import escape
 from pathlib import Path
 
-from _node import REDOCLY, NoToolError, Tool
-from _site import problems
+from tools.node import REDOCLY, NoToolError, Tool
 
-ROOT = Path(__file__).parent.parent
+from .site import problems
+
+ROOT = Path(__file__).parents[2]
 CONFIG = "zensical.toml"
 SPEC = "openapi.yaml"
 CONTRACT = "contract.html"
@@ -163,7 +164,3 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     print(f"docs: open {out / 'index.html'}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

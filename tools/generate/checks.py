@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from _names import place
-from _run import run
-from _spec import GenerationError
+from .names import place
+from .run import run
+from .spec import GenerationError
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 # What it says about the standard library and httpx; the package itself is new every time.
 CACHE = ROOT / ".mypy_cache" / "generated"
 WRAPPER = ROOT / "wrapper" / "kyc_client"
@@ -60,7 +60,7 @@ def check_imports(package: Path, name: str) -> None:
     """
     if package.name != PACKAGE:
         return
-    for path in sorted(WRAPPER.glob("*.py")):
+    for path in sorted(WRAPPER.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if not isinstance(node, ast.ImportFrom) or (node.module or "").partition(".")[0] != PACKAGE:
                 continue
@@ -83,8 +83,9 @@ def check_types(package: Path, name: str, spec: dict[str, Any]) -> None:
     targets = ["-p", package.name]
     if package.name == PACKAGE:
         # Each by its name: of an installed module that is only imported, mypy reports nothing.
-        users = [path.stem for path in sorted(WRAPPER.glob("*.py")) if PACKAGE in path.read_text("utf-8")]
-        targets += [part for stem in users if stem != "__init__" for part in ("-m", f"{WRAPPER.name}.{stem}")]
+        users = [path for path in sorted(WRAPPER.rglob("*.py")) if PACKAGE in path.read_text("utf-8")]
+        named = [".".join(path.relative_to(WRAPPER.parent).with_suffix("").parts) for path in users]
+        targets += [part for name in named if not name.endswith(".__init__") for part in ("-m", name)]
     command, found_in = [sys.executable, "-m", "mypy", *options, *targets], f"{package.parent}:{WRAPPER.parent}"
     result = run(command, package.parent, MYPYPATH=found_in)
     if not result.returncode:
@@ -114,7 +115,7 @@ def broken(name: str, lines: list[str]) -> str:
 
 def at(path: Path) -> str:
     """Name a file of the hand-written layer."""
-    return f"{path.parent.name}/{path.name}"
+    return path.relative_to(WRAPPER.parent).as_posix()
 
 
 def report(name: str, generated: dict[str, list[str]]) -> str:

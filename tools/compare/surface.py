@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import griffe
 
-from _changes import Change, Impact
+from .changes import Change, Impact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

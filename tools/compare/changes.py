@@ -9,13 +9,14 @@ from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from _base import VERSION_FILE, Base, MisuseError, Version, find_base, is_shallow, last_release, version_now
-from _node import NoToolError
+from tools.node import NoToolError
+
+from .base import VERSION_FILE, Base, MisuseError, Version, find_base, is_shallow, last_release, version_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 STATUSES = (
     "exit status: 0 if nothing breaks (with --since-release also if the version announces what does), 1 if something "
     "does, 2 if the question makes no sense (such as an unknown commit), 3 if it could not be answered (no Node)"

@@ -1,4 +1,4 @@
-"""What tools/generate.py has to know of the OpenAPI document that the generator does not pass on."""
+"""What tools/generate has to know of the OpenAPI document that the generator does not pass on."""
 
 import json
 import urllib.parse
@@ -28,7 +28,7 @@ class ShapeError(GenerationError):
     """
 
     def __init__(self, found: str, why: str, where: str) -> None:
-        super().__init__(f"{found} The generator's output changed shape: adapt tools/{where}.py ({why}).")
+        super().__init__(f"{found} The generator's output changed shape: adapt tools/generate/{where}.py ({why}).")
 
 
 def read_spec(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The programs that tools/generate.py runs: the generator, the formatter, the type checker."""
+"""The programs that tools/generate runs: the generator, the formatter, the type checker."""
 
 import json
 import os
@@ -9,8 +9,8 @@ import sys
 from datetime import date
 from pathlib import Path
 
-import _generator
-from _spec import GenerationError
+from . import generator
+from .spec import GenerationError
 
 CONFIG = Path(__file__).with_name("openapi-python-client.yaml")
 # What the generator says beside the point: where to report bugs, how to silence it, and that output may be incomplete.
@@ -47,11 +47,12 @@ def call_generator(spec: dict[str, object], package: Path, name: str) -> None:
     except (TypeError, ValueError, RecursionError) as error:
         raise GenerationError(f"{name} holds something that JSON cannot express: {error}") from error
     paths = [f"--path={copy}", f"--config={CONFIG}", f"--output-path={package}"]
-    generator = [sys.executable, _generator.__file__]
-    result = run([*generator, "generate", "--meta=none", "--fail-on-warning", *paths], package.parent)
+    # Without its own folder on the path, where modules of ours would stand before those that it imports.
+    command = [sys.executable, "-P", generator.__file__]
+    result = run([*command, "generate", "--meta=none", "--fail-on-warning", *paths], package.parent)
     *_, last = ["", *result.stderr.splitlines()]
-    if last.startswith(_generator.MARK):
-        raise GenerationError(f"The generator cannot read {name}: {last.removeprefix(_generator.MARK)}")
+    if last.startswith(generator.MARK):
+        raise GenerationError(f"The generator cannot read {name}: {last.removeprefix(generator.MARK)}")
     if result.returncode:
         told = [line.rstrip() for line in result.stderr.splitlines() if line.strip() and not NOISE.search(line)]
         text = OBJECT.sub("one", "\n  ".join(told)).replace("<unicode string>", name)

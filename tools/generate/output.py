@@ -5,7 +5,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from _spec import GenerationError
+from .spec import GenerationError
 
 MARK = "# Generated from "
 EXCERPT = 15

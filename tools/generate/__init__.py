@@ -11,14 +11,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from _checks import check_imports, check_secrets, check_types, compile_package
-from _edits import EDITS, edit_operations
-from _models import describe, load_lazily, load_references, mask_models
-from _names import check_names
-from _output import MARK, compare, refuse_foreign, swap
-from _refusals import check_spec
-from _run import call_generator, format_package
-from _spec import GenerationError, leave_out_empty_errors, read_spec, secrets_by_shape, write_out_security
+from .checks import check_imports, check_secrets, check_types, compile_package
+from .edits import EDITS, edit_operations
+from .models import describe, load_lazily, load_references, mask_models
+from .names import check_names
+from .output import MARK, compare, refuse_foreign, swap
+from .refusals import check_spec
+from .run import call_generator, format_package
+from .spec import GenerationError, leave_out_empty_errors, read_spec, secrets_by_shape, write_out_security
 
 # The generator writes for mypy --strict. Pyright's strict mode also wants its local variables annotated.
 HEADER = MARK + "{} by `make generate`. Do not edit: change the spec and generate again.\n# pyright: standard\n"
@@ -54,7 +54,9 @@ def build(spec_path: Path, package: Path) -> dict[str, Any]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; the exit status is 0 if all is well."""
-    parser = argparse.ArgumentParser(description="Generate the API client package from the OpenAPI document.")
+    parser = argparse.ArgumentParser(
+        prog="generate", description="Generate the API client package from the OpenAPI document."
+    )
     parser.add_argument("--spec", type=Path, required=True, help="the OpenAPI document, YAML or JSON")
     parser.add_argument("--out", type=Path, required=True, help="the package's folder, replaced as a whole")
     parser.add_argument("--check", action="store_true", help="write nothing; fail if the folder is not up to date")
@@ -81,7 +83,3 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     print(f"{options.out} is {'up to date with' if options.check else 'generated from'} {spec.name}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
 
-from _base import Base, MisuseError
-from _changes import ROOT, Change, Impact, command_line, run
-from _node import REDOCLY, Tool
+from tools.node import REDOCLY, Tool
+
+from .base import Base, MisuseError
+from .changes import ROOT, Change, Impact, command_line, run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,10 +1,10 @@
-"""What tools/generate.py changes in the generated models, by what stands in them and in the document."""
+"""What tools/generate changes in the generated models, by what stands in them and in the document."""
 
 import ast
 import re
 from pathlib import Path
 
-from _spec import GenerationError, ShapeError
+from .spec import GenerationError, ShapeError
 
 MASKED = "repr of a model shows no secret"
 
@@ -19,7 +19,7 @@ def attributes(model: ast.Module, where: str) -> dict[str, str]:
     passed = [call.keywords for call in calls if ast.unparse(call.func) == "cls"]
     if len(passed) != 1 or len(passed[0]) != len(pops):
         raise ShapeError(
-            f"{where}: expected a from_dict that pops each property and passes it to cls() once.", MASKED, "_models"
+            f"{where}: expected a from_dict that pops each property and passes it to cls() once.", MASKED, "models"
         )
     names = [ast.literal_eval(pop.args[0]) for pop in sorted(pops, key=lambda pop: (pop.lineno, pop.col_offset))]
     return dict(zip(names, (str(keyword.arg) for keyword in passed[0]), strict=True))
@@ -48,7 +48,7 @@ def mask(source: str, secret: list[str], where: str) -> str:
     lines = source.split("\n")
     for name in secret:
         if name not in fields or fields[name].lineno != fields[name].end_lineno:
-            raise ShapeError(f"{where}: expected one line that declares `{name}`.", MASKED, "_models")
+            raise ShapeError(f"{where}: expected one line that declares `{name}`.", MASKED, "models")
     for name in {*secret, "additional_properties"} & fields.keys():
         lines[fields[name].lineno - 1] = hide(source, fields[name])
     return "\n".join(lines)
@@ -69,7 +69,7 @@ def mask_models(package: Path, shapes: dict[frozenset[str], set[str]]) -> None:
     if missed := sorted(shapes.keys() - masked, key=sorted):
         raise GenerationError(
             f"The spec marks {sorted(shapes[missed[0]])} as secret, but no generated model holds "
-            f"{sorted(missed[0])}: give that schema a name under components/schemas, or adapt tools/_models.py."
+            f"{sorted(missed[0])}: give that schema a name under components/schemas, or adapt tools/generate/models.py."
         )
 
 
@@ -96,7 +96,7 @@ def describe(package: Path) -> None:
             text, found = METHOD.subn(lambda method: f'{method[0]}{method[1]}    """{DOCSTRINGS[method[2]]}"""\n', text)
             found = found >= 2 and text.count("def to_dict(") == text.count("def from_dict(") == 1
         if found != 1:
-            raise ShapeError(f"models/{path.name}: expected an enum, or to_dict and from_dict.", DESCRIBED, "_models")
+            raise ShapeError(f"models/{path.name}: expected an enum, or to_dict and from_dict.", DESCRIBED, "models")
         path.write_text(text, "utf-8")
 
 
@@ -153,7 +153,7 @@ def load_lazily(package: Path, name: str) -> None:
         or len(models) != len(imports)
     ):
         found = "models/__init__.py: expected one import for each model, and an __all__ that lists them."
-        raise ShapeError(found, LAZY, "_models")
+        raise ShapeError(found, LAZY, "models")
     by_module: dict[str, str] = {}
     for model, module in sorted(models.items()):
         if (other := by_module.setdefault(module, model)) != model:
@@ -196,7 +196,7 @@ def load_references(package: Path) -> None:
         modules = [re.fullmatch(r"from \.\.models\.(\w+) import \w+", line) for line in sorted(late)]
         if late != guarded or None in modules:
             found = "expected the functions to import what `if TYPE_CHECKING:` does, from ..models."
-            raise ShapeError(f"models/{path.name}: {found}", LOADED, "_models")
+            raise ShapeError(f"models/{path.name}: {found}", LOADED, "models")
         loads = "".join(f"from . import {found[1]} as _{found[1]}  # noqa: F401\n" for found in modules if found)
         if loads:
             comment = "# Loaded at once, and at the end for the sake of models that refer to each other.\n"

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import griffe
 
-from _base import Base, MisuseError
-from _changes import ROOT, Change, command_line, run
-from _surface import changes, load
+from .base import Base, MisuseError
+from .changes import ROOT, Change, command_line, run
+from .surface import changes, load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

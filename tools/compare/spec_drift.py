@@ -19,8 +19,8 @@ import httpx
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from _changes import ROOT, table
-from _login_drift import Difference, Document, Verdict, differences, find_login
+from .changes import ROOT, table
+from .login_drift import Difference, Document, Verdict, differences, find_login
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,7 @@ from openapi_python_client.parser.openapi import generate_operation_id
 from openapi_python_client.schema.untrusted_string import UntrustedString
 from openapi_python_client.strings import ClassName, PythonIdentifier
 
-from _spec import GenerationError, nodes, operations
+from .spec import GenerationError, nodes, operations
 
 # The generator's `field_prefix`, for names that begin with no letter.
 PREFIX = "field_"

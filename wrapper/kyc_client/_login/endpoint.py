@@ -25,6 +25,7 @@ from kyc_openapi.api.auth import login
 from kyc_openapi.models import LoginForm
 
 from .answer import Answer, Failure, Grant, judge
+from .connection import MAX_ANSWER_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -42,8 +43,6 @@ HEADERS = {
     "Accept-Encoding": "identity",
     "Connection": "close",
 }
-# A login's answer is under 1 KiB. The cap is on raw bytes, since 97 kB of gzip unpack to 100 MB.
-MAX_ANSWER_BYTES = 64 * 1024
 
 
 class LoginEndpoint:

@@ -50,22 +50,7 @@ _REFUSED_HEADERS = {
     "proxy-authorization": "put the user and password of a proxy into the proxy's URL",
 }
 # The registered codings that change the bytes. Servers also write others ("utf-8", "none"), which change nothing.
-_COMPRESSIONS = frozenset(
-    {
-        "aes128gcm",
-        "br",
-        "compress",
-        "dcb",
-        "dcz",
-        "deflate",
-        "exi",
-        "gzip",
-        "pack200-gzip",
-        "x-compress",
-        "x-gzip",
-        "zstd",
-    }
-)
+_COMPRESSION = re.compile("(x-)?(gzip|compress)|br|deflate|zstd|dc[bz]|exi|pack200-gzip|aes128gcm", re.IGNORECASE)
 
 
 def unfit_headers(headers: Any) -> str | None:
@@ -234,7 +219,7 @@ class _Exchange:
 def _read(response: httpx.Response) -> tuple[bytes, str | None]:
     """The body as raw bytes up to the cap, or what is wrong with it."""
     codings = response.headers.get_list("Content-Encoding", split_commas=True)
-    if not _COMPRESSIONS.isdisjoint(coding.strip().lower() for coding in codings):
+    if any(_COMPRESSION.fullmatch(coding.strip()) for coding in codings):
         return b"", "it is compressed, although we asked for it not to be"
     body = b""
     for chunk in _raw_chunks(response):

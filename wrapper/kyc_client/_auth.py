@@ -21,7 +21,6 @@ from ._settings import (
 )
 from ._token.flight import TokenSource, wait_async, wait_sync
 from ._token.lease import Lease, Token
-from ._token.loops import runner_of_this_task
 from ._token.reporter import OnEvent, Reporter
 from .errors import ConfigurationError
 
@@ -85,11 +84,24 @@ class LoginAuth(httpx.Auth):
         if misuse:
             del base_url, credentials, connection_args  # As below.
             raise TypeError(misuse)
-        url, verify, problem = settle(base_url, connection_args, allow_insecure_http=allow_insecure_http)
+        url, connection, problem = settle(
+            base_url,
+            connection_args,
+            allow_insecure_http=allow_insecure_http,
+            login_transport=connection_args.get("transport"),
+        )
         if problem:
             del base_url, url, connection_args  # A crash reporter shows the locals of the frames that an error passes.
             raise ConfigurationError(problem)
-        endpoint = LoginEndpoint(url, as_timeout(timeout), {**connection_args, "verify": verify})
+        self._start(url, LoginEndpoint(url, as_timeout(timeout), connection), credentials, on_event)
+
+    @classmethod
+    def _of(cls, url: httpx.URL, endpoint: LoginEndpoint, credentials: Any, on_event: Any) -> LoginAuth:
+        self = cls.__new__(cls)
+        self._start(url, endpoint, credentials, on_event)
+        return self
+
+    def _start(self, url: httpx.URL, endpoint: LoginEndpoint, credentials: Any, on_event: Any) -> None:
         reporter = Reporter(str(url).removesuffix("/"), on_event)
         self._source = TokenSource(endpoint, as_callable(credentials), Clock(), reporter=reporter)
         self._base_url = url
@@ -109,7 +121,7 @@ class LoginAuth(httpx.Auth):
 
     async def aget_token(self) -> Token:
         """`get_token()` for async code: waits for a login without blocking the event loop. Raises the same errors."""
-        return (await wait_async(self._source.acquire(runner=runner_of_this_task))).token
+        return (await wait_async(self._source.acquire())).token
 
     def reset(self) -> None:
         """Forget the token, and any refusal or cool-down that keeps calls from logging in.
@@ -150,7 +162,7 @@ class LoginAuth(httpx.Auth):
         if lease is None:
             since = source.now()
             patient = not _can_be_sent_again(request)
-            lease = await wait_async(source.acquire(patient=patient, runner=runner_of_this_task))
+            lease = await wait_async(source.acquire(patient=patient))
         response = yield self._stamp(request, lease, since)
         if response.status_code != 401 or not self._is_rejection(response, lease):
             return
@@ -158,7 +170,7 @@ class LoginAuth(httpx.Auth):
         if not source.reject(lease, since=before, repeatable=_may_be_repeated(request, response)):
             return
         await response.aread()  # As in `sync_auth_flow`.
-        lease = await wait_async(source.acquire(runner=runner_of_this_task))
+        lease = await wait_async(source.acquire())
         response = yield self._stamp(request, lease, since)
         self._conclude(response, lease, since)
 

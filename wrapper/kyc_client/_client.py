@@ -15,9 +15,10 @@ import httpx
 from kyc_openapi import AuthenticatedClient
 
 from ._auth import LoginAuth
+from ._login.connection import Connection
 from ._login.credentials import LOGIN, PASSWORD
-from ._login.endpoint import USER_AGENT
-from ._settings import CONNECTION_ARGUMENTS, DEFAULT_TIMEOUT, CredentialsSource, as_timeout, misuse_of, settle
+from ._login.endpoint import USER_AGENT, LoginEndpoint
+from ._settings import DEFAULT_TIMEOUT, CredentialsSource, as_timeout, misuse_of, settle
 from ._token.loops import current_loop, is_over
 from ._token.reporter import OnEvent  # noqa: TC001 - for those who evaluate the annotations
 from .errors import ConfigurationError
@@ -72,23 +73,19 @@ def connect(  # noqa: PLR0913 - each is optional, and given by name
         del base_url, credentials, httpx_args  # As below.
         raise TypeError(misuse)
     also_needed = (LOGIN, PASSWORD) if credentials is None else ()
-    url, verify, problem = settle(
-        base_url, httpx_args, allow_insecure_http=allow_insecure_http, also_needed=also_needed
+    login_transport = httpx_args.pop("login_transport", None)
+    url, connection, problem = settle(
+        base_url,
+        httpx_args,
+        allow_insecure_http=allow_insecure_http,
+        also_needed=also_needed,
+        login_transport=login_transport,
     )
     if problem:
         # A crash reporter shows the locals of the frames that an error passes.
         del base_url, credentials, httpx_args, url
         raise ConfigurationError(problem)
-    connection = {name: httpx_args[name] for name in CONNECTION_ARGUMENTS & httpx_args.keys()}
-    auth = LoginAuth(
-        url,
-        credentials=credentials,
-        timeout=timeout,
-        allow_insecure_http=allow_insecure_http,
-        on_event=on_event,
-        verify=verify,
-        **connection,
-    )
+    auth = LoginAuth._of(url, LoginEndpoint(url, as_timeout(timeout), connection), credentials, on_event)
     hooks: dict[str, list[Any]] = httpx_args.get("event_hooks") or {}
     if hooks.get("response"):
         first = auth._response_hook()  # noqa: SLF001 - of this package  # pyright: ignore[reportPrivateUsage]
@@ -98,23 +95,24 @@ def connect(  # noqa: PLR0913 - each is optional, and given by name
     headers: Any = httpx.Headers(httpx_args.pop("headers", None))
     headers.setdefault("User-Agent", USER_AGENT)
     cookies: Any = httpx.Cookies(httpx_args.pop("cookies", None))
-    return ConnectedClient(
+    client = ConnectedClient(
         base_url=str(url),
         token="",
         headers=headers,
         cookies=cookies,
         timeout=as_timeout(timeout),
-        verify_ssl=verify,
         follow_redirects=httpx_args.pop("follow_redirects", False),
         raise_on_unexpected_status=raise_on_unexpected_status,
-        httpx_args={**httpx_args, "auth": auth},
+        httpx_args={**httpx_args, "auth": auth, "trust_env": False},
     )
+    client._connection = connection
+    return client
 
 
 @functools.cache
 def _known_arguments() -> frozenset[str]:
     sync, not_sync = (inspect.signature(client).parameters.keys() for client in (httpx.Client, httpx.AsyncClient))
-    return frozenset(sync & not_sync) - {"auth", "base_url", "timeout"}
+    return frozenset(sync & not_sync) - {"auth", "base_url", "timeout"} | {"login_transport"}
 
 
 class _OwnClients:
@@ -145,6 +143,7 @@ class ConnectedClient(AuthenticatedClient):
 
     # By process: what some thread held locked at the fork stays locked in the child.
     _own: dict[int, _OwnClients] = attrs.field(init=False, factory=dict[int, _OwnClients], repr=False)
+    _connection: Connection = attrs.field(init=False, default=None, repr=False)
     _given: httpx.Client | None = attrs.field(init=False, default=None, repr=False)
     _given_async: httpx.AsyncClient | None = attrs.field(init=False, default=None, repr=False)
 
@@ -156,7 +155,7 @@ class ConnectedClient(AuthenticatedClient):
         with own.lock:
             if own.sync is None:
                 # The generated method keeps what it makes: let a copy keep it.
-                own.sync = AuthenticatedClient.get_httpx_client(attrs.evolve(self))
+                own.sync = AuthenticatedClient.get_httpx_client(self._with(self._connection.sync_transports))
             return own.sync
 
     def get_async_httpx_client(self) -> httpx.AsyncClient:
@@ -170,7 +169,9 @@ class ConnectedClient(AuthenticatedClient):
                 # A loop that ended without closing its connections is referred to by them, and so would stay for ever.
                 for gone in [other for other in own.by_loop if is_over(other)]:
                     del own.by_loop[gone]
-                client = own.without_loop or AuthenticatedClient.get_async_httpx_client(attrs.evolve(self))
+                client = own.without_loop or AuthenticatedClient.get_async_httpx_client(
+                    self._with(self._connection.async_transports)
+                )
                 own.without_loop = None
                 if loop is None:
                     own.without_loop = client
@@ -187,6 +188,14 @@ class ConnectedClient(AuthenticatedClient):
         """Use this `httpx.AsyncClient` as it is, everywhere; of `connect()`, not even the `auth` holds for it."""
         self._given_async = async_client
         return self
+
+    def _with(self, make: Any) -> Any:
+        limits = self._httpx_args.get("limits") or httpx.Limits(max_connections=100, max_keepalive_connections=20)
+        transport, mounts = make(limits)
+        copy = attrs.evolve(self)
+        copy._httpx_args = {**self._httpx_args, "transport": transport, "mounts": mounts}
+        copy._connection = self._connection
+        return copy
 
     def _own_clients(self) -> _OwnClients:
         return self._own.setdefault(os.getpid(), _OwnClients())

@@ -6,24 +6,20 @@ shows the locals of the frames that an error passes.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import httpx
 
-from ._login.base_url import parse_base_url, uses_proxies
-from ._login.credentials import BASE_URL, Credentials, read_environment
-from ._login.tls import shared_context
-
-if TYPE_CHECKING:
-    import ssl
+from ._login.base_url import parse_base_url
+from ._login.connection import CONNECTION_ARGUMENTS, Connection, settle_connection
+from ._login.credentials import BASE_URL, Credentials, EnvironmentCredentials, check_environment
 
 CredentialsSource: TypeAlias = Credentials | Callable[[], Credentials] | None
 
 # httpx's own default is 5 s for everything; uploads of documents take longer than that.
 DEFAULT_TIMEOUT = httpx.Timeout(30.0, connect=10.0)
-CONNECTION_ARGUMENTS = frozenset({"cert", "mounts", "proxy", "transport", "trust_env", "verify"})
+__all__ = ["CONNECTION_ARGUMENTS"]
 
 
 def settle(
@@ -32,7 +28,8 @@ def settle(
     *,
     allow_insecure_http: bool,
     also_needed: tuple[str, ...] = (),
-) -> tuple[httpx.URL, ssl.SSLContext, str]:
+    login_transport: Any = None,
+) -> tuple[httpx.URL, Connection, str]:
     """Settle where to connect, and how.
 
     Args:
@@ -47,20 +44,11 @@ def settle(
         nothing is). It does not raise, because its frame holds them.
     """
     needed = (BASE_URL, *also_needed) if base_url is None else also_needed
-    values, missing = read_environment(os.environ, *needed)
-    text = values.get(BASE_URL) if base_url is None else base_url
-    values.clear()  # Only whether they are there matters, and this frame may be shown.
+    text, missing = check_environment(*needed)
+    text = text if base_url is None else base_url
     url, unfit = parse_base_url(text, allow_insecure_http=allow_insecure_http)
-    trust_env = arguments.setdefault("trust_env", uses_proxies(url))
-    verify, cert = arguments.pop("verify", None), arguments.pop("cert", None)
-    context, broken = shared_context(verify=verify, cert=cert, trust_env=trust_env)
-    unusable = None
-    if isinstance(arguments.get("proxy"), str | httpx.URL):
-        try:
-            arguments["proxy"] = httpx.Proxy(arguments["proxy"])
-        except (httpx.InvalidURL, ValueError):
-            unusable = "The proxy= cannot be used. A good one looks like http://proxy.example.com:3128."
-    return url, context, "\n".join(filter(None, (missing, unfit, broken, unusable)))
+    connection, problems = settle_connection(url, arguments, login_transport)
+    return url, connection, "\n".join(filter(None, (missing, unfit, *problems)))
 
 
 def as_timeout(timeout: float | httpx.Timeout | None) -> httpx.Timeout:
@@ -85,5 +73,5 @@ def misuse_of(credentials: object) -> str | None:
 def as_callable(credentials: CredentialsSource) -> Callable[[], Credentials]:
     """What is asked for the credentials at each login."""
     if credentials is None:
-        return Credentials.from_env
+        return EnvironmentCredentials()
     return (lambda: credentials) if isinstance(credentials, Credentials) else credentials

@@ -52,7 +52,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeAlias
 
-from kyc_client._login.answer import Failure, Grant
+from kyc_client._login.answer import Failure, Grant, Raised
 from kyc_client._login.credentials import Credentials
 from kyc_client.errors import (
     ConfigurationError,
@@ -62,15 +62,13 @@ from kyc_client.errors import (
 )
 
 from .lease import Lease, Phase
-from .loops import private_runner, run_on_private_loop, wait_for
+from .loops import wait_for
 from .reporter import Reporter
 
 if TYPE_CHECKING:
     from kyc_client._clock import Clock
     from kyc_client._login.endpoint import LoginEndpoint
     from kyc_client.events import Reason
-
-    from .loops import RunAsync
 
 DEADLINE = 20.0
 _ATTEMPTS = 3
@@ -137,22 +135,16 @@ class Flight:
         epoch: how many resets there were before it.
         now: the monotonic clock.
         seconds: how long it may take in all.
-        run_async: the way onto the event loop of whoever asked first, for a transport that works nowhere else.
         reason: what makes it necessary.
     """
 
-    def __init__(
-        self, epoch: int, now: float, seconds: float, run_async: RunAsync | None = None, *, reason: Reason
-    ) -> None:
+    def __init__(self, epoch: int, now: float, seconds: float, *, reason: Reason) -> None:
         self.epoch = epoch
         self.launched = now
         self.deadline = now + seconds
         # Seconds to wait for it before looking after it: few, until there is a thread that will land it.
         self.patience = _GRACE
         self.reason: Reason = reason
-        self.run_async = run_async or run_on_private_loop
-        # The thread whose event loop carries this login: a sync call there blocks the loop, so it must not wait.
-        self.loop_thread = threading.get_ident() if run_async else None
         self.login_thread: threading.Thread | None = None
         self.credentials: Credentials | None = None
         self.landed = False
@@ -244,20 +236,18 @@ class TokenSource:
             return None
         return lease
 
-    def acquire(self, *, patient: bool = False, runner: Callable[[], RunAsync] | None = None) -> Steps:
+    def acquire(self, *, patient: bool = False) -> Steps:
         """The way to a usable token.
 
         Args:
             patient: wait for a renewal already in the soft phase.
-            runner: gives the way onto the caller's event loop, for a transport that works nowhere else. None for a sync
-                caller: if its thread has a loop, the call itself blocks it.
 
         Raises:
             KYCClientError: there is no usable token, and the login failed or is known to be pointless.
         """
         while True:
             epoch = self._epoch
-            step = self._next_step(patient=patient, runner=runner)
+            step = self._next_step(patient=patient)
             if isinstance(step, Lease):
                 return step
             if isinstance(step, _Setback):
@@ -276,9 +266,8 @@ class TokenSource:
                 return lease
             raise outcome.error(self.now())
 
-    def _next_step(self, *, patient: bool, runner: Callable[[], RunAsync] | None) -> Lease | Flight | _Setback:
+    def _next_step(self, *, patient: bool) -> Lease | Flight | _Setback:
         """What this caller does now: use a lease, wait for a login, or give up."""
-        run_async = runner() if runner is not None and self._endpoint.needs_loop else None
         with self._lock:
             now = self.now()
             lease = self._usable()
@@ -291,7 +280,7 @@ class TokenSource:
                 return setback
             is_new = self._flight is None
             reason: Reason = "rejected" if self._rejected else "cold" if self._lease is None else "renewal"
-            flight = self._flight = self._flight or Flight(self._epoch, now, self._deadline, run_async, reason=reason)
+            flight = self._flight = self._flight or Flight(self._epoch, now, self._deadline, reason=reason)
         if is_new:
             self._launch(flight)
         else:
@@ -303,11 +292,6 @@ class TokenSource:
                 "What runs in the middle of this client's login (its credentials callable, its on_event or its "
                 "transport) uses the client itself. Give it a client of its own."
             )
-        if runner is None and flight.loop_thread == threading.get_ident():
-            # A login apart from the others': this call blocks the loop that theirs needs.
-            flight = Flight(self._epoch, now, self._deadline, reason=flight.reason)
-            flight.run_async = private_runner()
-            self._launch(flight)
         return flight
 
     def _known_setback(self, now: float) -> _Setback | None:
@@ -416,7 +400,6 @@ class TokenSource:
                 raise
             # No thread can be started: the interpreter shuts down, or the system has none left. Here, the login blocks
             # whatever loop there is, so it must not need it.
-            flight.run_async = run_on_private_loop
             contextvars.Context().run(self._fly, flight)
         flight.patience = self._deadline + _GRACE
 
@@ -486,7 +469,7 @@ class TokenSource:
             return Failure(ConfigurationError, what)
         return credentials
 
-    def _attempt(self, flight: Flight, credentials: Credentials) -> Lease | Failure:
+    def _attempt(self, flight: Flight, credentials: Credentials) -> Lease | Failure | _Setback:
         """Try up to three times, with pauses, as long as the failure is one that may pass and the deadline allows."""
         clock = self._clock
         self._reporter.login_started(flight.reason)
@@ -498,9 +481,12 @@ class TokenSource:
                 credentials,
                 within=max(flight.deadline - monotonic, 0.001),
                 clock=clock,
-                run_async=flight.run_async,
-                opened=flight.opened,
+                on_open=flight.opened,
             )
+            if isinstance(result, Raised):
+                if not isinstance(result.original, AssertionError):
+                    raise result.error()
+                return _Setback(result, _NEVER)  # type: ignore[arg-type]
             if isinstance(result, Grant):
                 issued_at, jitter = result.issued_at, clock.random()
                 return Lease(result.value, issued_at=issued_at, monotonic=monotonic, wall=wall, jitter=jitter)

@@ -15,9 +15,8 @@ from __future__ import annotations
 import enum
 import math
 from datetime import UTC, datetime
-from typing import Self
 
-from kyc_client._login.secret import Masked
+from kyc_client._login.secret import Masked, MaskedHeader
 from kyc_client._login.wire import DATE_LAG, read_expiry
 
 _SOFT_SECONDS, _SOFT_SHARE = 300.0, 0.20
@@ -54,37 +53,6 @@ class Token(Masked):
     def expires_at(self) -> datetime | None:
         """When it says that it expires; None if unknown."""
         return self._expires_at
-
-
-class _MaskedBytes(bytes):
-    """Bytes whose `repr` shows nothing."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "b'***'"
-
-
-class _Header(str):
-    """The value of the `Authorization` header, masked also where it lies in the frames of an HTTP library.
-
-    httpx encodes a header's value and hands on what comes back, down to the connection; and frames are what crash
-    reporters show.
-    """
-
-    __slots__ = ("_encoded",)
-    _encoded: bytes
-
-    def __new__(cls, value: str) -> Self:
-        self = super().__new__(cls, value)
-        self._encoded = _MaskedBytes(value, "utf-8", "replace")
-        return self
-
-    def encode(self, *_: object, **__: object) -> bytes:
-        return self._encoded
-
-    def __repr__(self) -> str:
-        return "'***'"
 
 
 class Phase(enum.Enum):
@@ -128,7 +96,7 @@ class Lease(Masked):
         fresh = life - min(_SOFT_SECONDS, _SOFT_SHARE * life) * (1 - _JITTER_SHARE * jitter)
         self._set(
             token=Token(value, None if expiry is None else datetime.fromtimestamp(expiry, UTC)),
-            authorization=_Header(f"Bearer {value}"),
+            authorization=MaskedHeader(f"Bearer {value}"),
             fresh_until_monotonic=monotonic + fresh,
             fresh_until_wall=wall + fresh,
             _life=life,

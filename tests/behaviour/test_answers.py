@@ -21,9 +21,8 @@ import kyc_client
 from kyc_client import Credentials, LoginAuth
 from kyc_client._clock import Clock
 from kyc_client._login.answer import Failure
+from kyc_client._login.connection import settle_connection
 from kyc_client._login.endpoint import LoginEndpoint
-from kyc_client._login.tls import shared_context
-from kyc_client._token.loops import run_on_private_loop
 from tests.core.test_secret import rendered
 from tests.support.fault_server import FaultServer, answer, drip, hang, issue, reset
 
@@ -307,8 +306,8 @@ def attempt(listener: socket.socket, pair: Credentials, **timeout: float) -> Fai
     """One attempt with these timeouts, all others being too long for a test."""
     url = httpx.URL(f"http://127.0.0.1:{listener.getsockname()[1]}")
     limits = httpx.Timeout(**{"connect": 100, "read": 100, "write": 100, "pool": 100, **timeout})
-    endpoint = LoginEndpoint(url, limits, {"verify": shared_context()[0], "trust_env": False})
-    result = endpoint.attempt(pair, within=100, clock=Clock(), run_async=run_on_private_loop, opened=lambda _: None)
+    connection, _ = settle_connection(url, {"trust_env": False})
+    result = LoginEndpoint(url, limits, connection).attempt(pair, within=100, clock=Clock(), on_open=lambda _: None)
     assert isinstance(result, Failure)
     assert result.kind is UNAVAILABLE
     return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import email.utils
 import gzip
 import json
@@ -31,12 +32,13 @@ from kyc_client import (
     UserNotVerifiedError,
 )
 from kyc_client._clock import Clock
+from kyc_client._login import endpoint
+from kyc_client._login import tls as _tls
 from kyc_client._login.answer import Failure, Grant
 from kyc_client._login.base_url import parse_base_url
-from kyc_client._login.endpoint import MAX_ANSWER_BYTES, USER_AGENT, LoginEndpoint
-from kyc_client._login.tls import shared_context
+from kyc_client._login.connection import MAX_ANSWER_BYTES, settle_connection
+from kyc_client._login.endpoint import USER_AGENT, LoginEndpoint
 from kyc_client._login.wire import is_bearer_value
-from kyc_client._token.loops import run_on_private_loop
 from tests.core.test_secret import rendered
 from tests.support.fault_server import Exchange, FaultServer, answer, hang, issue, reset
 
@@ -50,7 +52,7 @@ LIMIT = 64 * 1024
 WATCHDOG = 10.0
 CLOCK = Clock()
 # Kept, so that it is made once.
-CONTEXT, _ = shared_context()
+CONTEXT, _ = _tls.shared_context()
 
 
 def attempt(
@@ -59,16 +61,16 @@ def attempt(
     credentials=CREDENTIALS,
     within=WATCHDOG,
     timeout=WATCHDOG,
-    opened=lambda _: None,
-    run_async=run_on_private_loop,
+    on_open=lambda _: None,
+    headers=None,
     clock=CLOCK,
     **connection,
 ):
     """One login at this base URL."""
     url, _ = parse_base_url(base_url, allow_insecure_http=False)
-    connection = {"verify": CONTEXT, **connection}
-    endpoint = LoginEndpoint(url, httpx.Timeout(timeout), connection)
-    return endpoint.attempt(credentials, within=within, clock=clock, run_async=run_async, opened=opened)
+    settled, _ = settle_connection(url, {"verify": CONTEXT, **connection}, connection.get("transport"))
+    one = LoginEndpoint(url, httpx.Timeout(timeout), settled, headers)
+    return one.attempt(credentials, within=within, clock=clock, on_open=on_open)
 
 
 def attempt_with(handler, **arguments):
@@ -166,10 +168,10 @@ def test_no_cookies(server):
     """D11: a cookie that came with one login does not go out with the next."""
     server.on_login(answer(200, GOOD, {"Set-Cookie": "fake=1; Path=/"}))
     base_url = server.base_url
-    endpoint = LoginEndpoint(httpx.URL(base_url), httpx.Timeout(WATCHDOG), {"verify": CONTEXT})
+    connection, _ = settle_connection(httpx.URL(base_url), {"verify": CONTEXT})
+    one = LoginEndpoint(httpx.URL(base_url), httpx.Timeout(WATCHDOG), connection)
     for _ in range(2):
-        way = {"run_async": run_on_private_loop, "opened": lambda _: None}
-        endpoint.attempt(CREDENTIALS, within=WATCHDOG, clock=CLOCK, **way)
+        one.attempt(CREDENTIALS, within=WATCHDOG, clock=CLOCK, on_open=lambda _: None)
     assert ["cookie" in exchange.headers for exchange in server.exchanges] == [False, False]
 
 
@@ -195,6 +197,13 @@ GRANTS = {
     "more fields": answer(200, {**GOOD, "expires_in": 3600, "refresh_token": None}),
     "another content type": answer(200, GOOD, {"Content-Type": "text/html"}),
     "identity encoding": answer(200, GOOD, {"Content-Encoding": "Identity"}),
+    "identity twice": answer(200, GOOD, {"Content-Encoding": "identity, identity"}),
+    "encoding of nothing": answer(200, GOOD, {"Content-Encoding": ""}),
+    "encoding none": answer(200, GOOD, {"Content-Encoding": "none"}),
+    "encoding of text": answer(200, GOOD, {"Content-Encoding": "UTF-8"}),
+    "byte order mark": answer(200, b"\xef\xbb\xbf" + json.dumps(GOOD).encode()),
+    "brackets in a text": answer(200, {**GOOD, "more": "[{" * 100 + '"' + "[" * 100}),
+    "as deep as it may be": answer(200, b'{"a": ' + b"[" * 63 + b"]" * 63 + b", " + json.dumps(GOOD).encode()[1:]),
     "longest token": answer(200, {**GOOD, "access_token": TOKEN.ljust(16 * 1024, "x")}),
     "longest body": answer(200, json.dumps(GOOD).ljust(LIMIT).encode()),
     "in chunks": lambda exchange: exchange.send(
@@ -288,6 +297,9 @@ UNUSABLE = {
     "list of types": (token_type(["bearer"]), "token_type is not bearer"),
     "gzip": (raw(gzip.compress(json.dumps(GOOD).encode()), Content_Encoding="gzip"), "it is compressed"),
     "br": (raw(b"fake", Content_Encoding="br"), "it is compressed"),
+    "x-gzip": (raw(b"fake", Content_Encoding="x-gzip"), "it is compressed"),
+    "zstd": (raw(b"fake", Content_Encoding="identity, zstd"), "it is compressed"),
+    "deeper": (raw(b'{"a": ' + b"[" * 64 + b"]" * 64 + b", " + json.dumps(GOOD).encode()[1:]), "it is not JSON"),
     "gzip twice": (raw(b"fake", Content_Encoding="gzip, gzip"), "it is compressed"),
     "too long by one byte": (raw(json.dumps(GOOD).ljust(LIMIT + 1).encode()), "longer than 65536 bytes"),
 }
@@ -456,9 +468,27 @@ def test_wrong_address(server, status):
     assert "API_BASE_URL" in failure(attempt(server.base_url), LoginRefusedError, status).message
 
 
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 418, 499])
+def test_code_decides_over_the_status(server, status):
+    """E10: a known code means what the guide says with every refusal's status, because a gateway may change it."""
+    server.on_login(answer(status, {"detail": "LOGIN_BAD_CREDENTIALS"}))
+    assert failure(attempt(server.base_url), BadCredentialsError, status).details["code"] == "LOGIN_BAD_CREDENTIALS"
+    server.on_login(answer(status, b"\xef\xbb\xbf" + b'{"detail": "LOGIN_USER_NOT_VERIFIED"}'))
+    failure(attempt(server.base_url), UserNotVerifiedError, status)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(408, LoginUnavailableError), (422, LoginValidationError), (429, LoginUnavailableError)]
+)
+def test_code_of_another_answer(server, status, kind):
+    """E10: with these statuses, a code does not count."""
+    server.on_login(answer(status, {"detail": "LOGIN_BAD_CREDENTIALS"}))
+    failure(attempt(server.base_url), kind, status)
+
+
 @pytest.mark.parametrize("status", [400, 401, 403])
-def test_code_of_another_status(server, status):
-    """E10: a code counts as one of the guide's only with the guide's status, and is kept with every refusal."""
+def test_unknown_code(server, status):
+    """E10: a code that the guide does not know is kept with every refusal."""
     server.on_login(answer(status, {"detail": "ACCOUNT_LOCKED"}))
     assert failure(attempt(server.base_url), LoginRefusedError, status).details["code"] == "ACCOUNT_LOCKED"
 
@@ -753,6 +783,9 @@ RETRY_AFTERS = {
     "date without a zone": (email.utils.formatdate(SENT + 60), 60),
     "date of the answer": (email.utils.formatdate(SENT, usegmt=True), 0),
     "date that has passed": (email.utils.formatdate(SENT - 60, usegmt=True), None),
+    "two in one": ("30,120", 120),
+    "one of them is nonsense": ("30, soon", 30),
+    "number and date": (f"30, {email.utils.formatdate(SENT + 60, usegmt=True)}", 60),
     "date in a year": (email.utils.formatdate(SENT + 365 * 86_400, usegmt=True), 900),
 }
 
@@ -851,7 +884,7 @@ def test_drip(server, head, drop):
 
     server.on_login(drip)
     results = []
-    thread = threading.Thread(target=lambda: results.append(attempt(server.base_url, opened=closes.append)))
+    thread = threading.Thread(target=lambda: results.append(attempt(server.base_url, on_open=closes.append)))
     thread.start()
     assert dripping.wait(WATCHDOG)
     assert results == []
@@ -874,8 +907,8 @@ def test_closed_while_the_answer_is_given_up(server, monkeypatch):
         return [b"x" * (MAX_ANSWER_BYTES + 1)]
 
     server.on_login(answer(200, b"x" * 100_000))
-    monkeypatch.setattr("kyc_client._login.endpoint._raw_chunks", close_first)
-    result = failure(attempt(server.base_url, opened=closes.append), LoginResponseError, 200)
+    monkeypatch.setattr(endpoint, "_raw_chunks", close_first)
+    result = failure(attempt(server.base_url, on_open=closes.append), LoginResponseError, 200)
     assert "longer than" in result.message
 
 
@@ -889,13 +922,13 @@ def test_closed_while_it_connects(server, monkeypatch):
         return connect(*arguments, **options)
 
     monkeypatch.setattr(socket, "create_connection", close_then_connect)
-    failure(attempt(server.base_url, opened=closes.append), LoginUnavailableError, None)
+    failure(attempt(server.base_url, on_open=closes.append), LoginUnavailableError, None)
     assert server.exchanges == []
 
 
 def test_closed_before_it_is_sent(server):
     """E8: an attempt that is ended before anything went out sends nothing."""
-    failure(attempt(server.base_url, opened=lambda close: close()), LoginUnavailableError, None)
+    failure(attempt(server.base_url, on_open=lambda close: close()), LoginUnavailableError, None)
     assert server.exchanges == []
 
 
@@ -1000,32 +1033,24 @@ def test_sync_transport():
     """A transport of the caller's carries the login, is not closed, and needs no event loop."""
     transport = SyncTransport(good)
     for _ in range(2):
-        assert attempt("https://kyc.example.com", transport=transport, run_async=no_loop) == Grant(TOKEN, None)
+        assert attempt("https://kyc.example.com", transport=transport) == Grant(TOKEN, None)
     assert [str(request.url) for request in transport.requests] == ["https://kyc.example.com/auth/jwt/login"] * 2
     assert transport.closed is False
 
 
 @pytest.mark.parametrize("respond", [good, streamed])
 def test_async_transport(respond):
-    """One that is async only carries it on the event loop that is given, at most as long as there is time."""
+    """An async-only transport carries the login on a private loop, and is not closed."""
     transport = AsyncTransport(respond)
-    lent = []
-
-    def run_async(function, within):
-        lent.append(within)
-        return run_on_private_loop(function, within)
-
     for _ in range(2):
-        result = attempt("https://kyc.example.com", transport=transport, run_async=run_async, within=7)
-        assert result == Grant(TOKEN, None)
-    assert lent == [7, 7]
+        assert attempt("https://kyc.example.com", transport=transport) == Grant(TOKEN, None)
     assert len(transport.requests) == 2
     assert transport.closed is False
 
 
 def test_both_colours():
     """One that works both ways, as `httpx.MockTransport`, is used without an event loop."""
-    assert attempt_with(lambda _: good(), run_async=no_loop) == Grant(TOKEN, None)
+    assert attempt_with(lambda _: good()) == Grant(TOKEN, None)
 
 
 def test_asgi():
@@ -1065,26 +1090,60 @@ def test_async_transport_that_fails(status, headers, pieces, kind, sent):
 
 
 RAISED = {
-    "transport error": httpx.ConnectError("fake reason"),
-    "read error": httpx.ReadError(CANARY),
-    "proxy error": httpx.ProxyError(f"407 {CANARY}"),
-    "timeout": httpx.PoolTimeout(CANARY),
-    "no httpx error": RuntimeError(CANARY),
-    "system error": OSError(5, CANARY),
+    "transport error": httpx.ConnectError,
+    "read error": httpx.ReadError,
+    "proxy error": httpx.ProxyError,
+    "timeout": httpx.PoolTimeout,
+    "builtin timeout": TimeoutError,
+    "no httpx error": RuntimeError,
+    "system error": OSError,
 }
+HARD = Credentials(f"{CANARY}-b\u00fc\u00df@example.com", f"{CANARY}-\"pass\" & \\ 'w\u00f6rd' +/<%")
+
+
+def written(pair):
+    """A login and password as a transport may show them: in the form, as bytes, in a header."""
+    form = urllib.parse.urlencode({"username": pair.username, "password": pair.password}).encode()
+    basic = base64.b64encode(f"{pair.username}:{pair.password}".encode()).decode()
+    raw_bytes = pair.password.encode()
+    return {
+        "form": f"{form!r}",
+        "bytes": f"{raw_bytes!r}",
+        "text": f"{pair.username} {pair.password}",
+        "repr": f"{pair.password!r} {pair.password!a}",
+        "JSON": json.dumps({"password": pair.password}),
+        "Basic": f"Proxy-Authorization: Basic {basic}",
+    }
+
+
+def test_request_in_the_text_of_an_exception():
+    """The text of a transport's exception is shown, without the password that it repeats."""
+
+    def raise_with_the_form(request):
+        raise httpx.ConnectError(f"cannot send {request.content!r}")
+
+    for pair in (CREDENTIALS, HARD):
+        result = failure(attempt_with(raise_with_the_form, credentials=pair), LoginUnavailableError, None)
+        assert "ConnectError: cannot send b'username=***&password=***&grant_type=password'" in result.message
 
 
 @pytest.mark.parametrize("make", [SyncTransport, AsyncTransport])
-@pytest.mark.parametrize("error", RAISED.values(), ids=RAISED)
-def test_transport_that_raises(make, error):
-    """E12: whatever a transport raises is a login that could not be completed, of which only the kind is told."""
+@pytest.mark.parametrize("kind", RAISED.values(), ids=RAISED)
+@pytest.mark.parametrize("spelling", written(HARD))
+def test_transport_that_raises(make, kind, spelling):
+    """E12: what a transport raises is a login that could not be completed. The message has its cleaned text."""
 
     def respond():
-        raise error
+        raise kind(f"fake reason {written(HARD)[spelling]}")
 
     transport = make(respond)
-    result = failure(attempt("https://kyc.example.com", transport=transport), LoginUnavailableError, None)
-    assert CANARY not in everything(result)
+    result = attempt("https://kyc.example.com", transport=transport, credentials=HARD)
+    result = failure(result, LoginUnavailableError, None)
+    assert f"{kind.__name__}: fake reason" in result.message
+    assert "***" in result.message
+    shown = everything(result)
+    assert CANARY not in shown
+    assert written(HARD)["Basic"][-20:] not in shown
     assert transport.closed is False
 
 
@@ -1102,7 +1161,7 @@ def test_mounts():
     """Of the transports mounted for patterns of URLs, the login takes the one that a call would take, unclosed."""
     mounted, other = SyncTransport(good), AsyncTransport(good)
     mounts = {"https://": other, "https://kyc.example.com": mounted, "all://": None}
-    assert attempt("https://kyc.example.com", mounts=mounts, run_async=no_loop) == Grant(TOKEN, None)
+    assert attempt("https://kyc.example.com", mounts=mounts) == Grant(TOKEN, None)
     assert (len(mounted.requests), len(other.requests)) == (1, 0)
     assert attempt("https://other.example.com", mounts=mounts) == Grant(TOKEN, None)
     assert (len(mounted.requests), len(other.requests)) == (1, 1)
@@ -1115,24 +1174,6 @@ def test_mount_of_nothing(server):
         mounts = {"all://": SyncTransport(no_loop), "all://127.0.0.1": None}
         assert isinstance(attempt(server.base_url, proxy=proxy.base_url, mounts=mounts), Grant)
         assert proxy.exchanges == []
-
-
-NEEDS_LOOP = {
-    "nothing": ({}, False),
-    "no transport": ({"transport": None}, False),
-    "sync": ({"transport": SyncTransport(good)}, False),
-    "both": ({"transport": httpx.MockTransport(good)}, False),
-    "async": ({"transport": AsyncTransport(good)}, True),
-    "mounted sync": ({"mounts": {"https://": SyncTransport(good), "all://": None}}, False),
-    "mounted async": ({"mounts": {"https://": SyncTransport(good), "all://": AsyncTransport(good)}}, True),
-}
-
-
-@pytest.mark.parametrize(("connection", "needed"), NEEDS_LOOP.values(), ids=NEEDS_LOOP)
-def test_needs_loop(connection, needed):
-    """An event loop is needed where one of the caller's transports is async only."""
-    endpoint = LoginEndpoint(httpx.URL("https://kyc.example.com"), httpx.Timeout(5), connection)
-    assert endpoint.needs_loop is needed
 
 
 # Proxies
@@ -1153,22 +1194,6 @@ def test_proxy_of_the_environment(server, monkeypatch, trust_env):
         monkeypatch.setenv("HTTP_PROXY", proxy.base_url)
         assert isinstance(attempt(server.base_url, trust_env=trust_env), Grant)
         assert (len(proxy.exchanges), len(server.exchanges)) == ((1, 0) if trust_env else (0, 1))
-
-
-BAD_PROXIES = {
-    "scheme that httpx does not know": "gopher://fake:canary-5e77@proxy.example",
-    "port that is no number": "http://fake:canary-5e77@proxy.example:fake",
-}
-
-
-@pytest.mark.parametrize("proxy", BAD_PROXIES.values(), ids=BAD_PROXIES)
-def test_bad_proxy(monkeypatch, proxy):
-    """D8: a proxy that is none does not make an attempt raise, be it an argument or the environment's."""
-    monkeypatch.setenv("HTTPS_PROXY", proxy)
-    for connection in ({"proxy": proxy}, {}):
-        result = attempt("https://kyc.example.com", **connection)
-        assert isinstance(result, Failure)
-        assert CANARY not in everything(result)
 
 
 # From a failure to an error

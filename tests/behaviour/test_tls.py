@@ -17,8 +17,8 @@ from kyc_client import ConfigurationError, Credentials, LoginAuth, LoginUnavaila
 from kyc_client._clock import Clock
 from kyc_client._login import tls as _tls
 from kyc_client._login.answer import Failure, Grant
+from kyc_client._login.connection import settle_connection
 from kyc_client._login.endpoint import LoginEndpoint
-from kyc_client._token.loops import run_on_private_loop
 from kyc_openapi.api.resource import get_resource
 from tests.core.test_secret import rendered
 from tests.support.fault_server import FaultServer
@@ -184,10 +184,10 @@ def test_none_is_the_default():
 def test_clients_share_it(files):
     """All clients and logins with the same settings use one context."""
     context = shared_context(verify=files.ca)
-    clients = [connect("https://127.0.0.1", credentials=CREDENTIALS, verify=files.ca) for _ in range(2)]
-    assert [client._verify_ssl for client in clients] == [context, context]
-    auth = LoginAuth("https://127.0.0.1", credentials=CREDENTIALS, verify=files.ca)
-    assert auth._source._endpoint._connection["verify"] is context
+    for _ in range(2):
+        connection, problems = settle_connection(httpx.URL("https://127.0.0.1"), {"verify": files.ca})
+        assert connection._options["verify"] is context
+        assert problems == []
 
 
 # What cannot be loaded
@@ -342,9 +342,10 @@ def test_environment_cannot_switch_verification_off(secure, files, colour, monke
 
 def attempt(server, verify, within=10.0):
     """One login over this context."""
-    endpoint = LoginEndpoint(httpx.URL(server.base_url), httpx.Timeout(10), {"verify": verify})
-    way = {"run_async": run_on_private_loop, "opened": lambda _: None}
-    return endpoint.attempt(CREDENTIALS, within=within, clock=Clock(), **way)
+    url = httpx.URL(server.base_url)
+    connection, _ = settle_connection(url, {"verify": verify})
+    endpoint = LoginEndpoint(url, httpx.Timeout(10), connection)
+    return endpoint.attempt(CREDENTIALS, within=within, clock=Clock(), on_open=lambda _: None)
 
 
 def test_wrong_authority(secure):

@@ -273,7 +273,7 @@ def test_unreadable(secret_file, monkeypatch):
     """A file that this user may not read is refused with the system's reason."""
     environ = secret_file(CANARY.encode())
 
-    def forbid(*_: object) -> None:
+    def forbid(*_: object, **__: object) -> None:
         # Root, as which containers run tests, may read every file.
         raise PermissionError(13, "Permission denied", CANARY)
 
@@ -286,7 +286,7 @@ def test_error_without_a_reason(secret_file, monkeypatch):
     """Where the system gives no reason, the kind of its error is named."""
     environ = secret_file(CANARY.encode())
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise BlockingIOError
 
     monkeypatch.setattr("kyc_client._login.credentials.open", fail, raising=False)

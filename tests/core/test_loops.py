@@ -4,42 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-import anyio.lowlevel
 import httpx
 import pytest
 import trio
 
-from kyc_client._token.loops import current_loop, run_on_private_loop, runner_of_this_task
+from kyc_client._token.loops import current_loop
 from tests.support.blocking import LoopWatch
 from tests.support.colours import Asyncio, Trio
 from tests.support.gate import Gate
 
 if TYPE_CHECKING:
     from kyc_client import LoginAuth
-    from kyc_client._token.loops import RunAsync
     from tests.support.fault_server import FaultServer
-
-
-async def _never() -> NoReturn:
-    raise AssertionError
-
-
-async def _answer() -> httpx.Response:
-    await anyio.lowlevel.checkpoint()
-    return httpx.Response(200)
-
-
-@pytest.mark.parametrize("colour", [Asyncio(), Trio()], ids=repr)
-def test_private_loop_takes_the_place_of_one_that_is_over(colour: Asyncio | Trio) -> None:
-    """A9: a login whose caller's loop has gone goes on, and leaves Python nothing to complain about."""
-
-    async def main() -> RunAsync:
-        return runner_of_this_task()
-
-    runner = colour.run(main)
-    assert runner(_answer, 10.0).status_code == 200
 
 
 def test_trio_of_old_is_none_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,16 +28,6 @@ def test_trio_of_old_is_none_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
         return current_loop() is asyncio.get_running_loop()
 
     assert asyncio.run(main())
-
-
-def test_private_loop_inside_of_a_loop_is_an_error_and_leaves_no_coroutine_behind() -> None:
-    """Asyncio does not nest; what calls for it gets an error and no warning."""
-
-    async def main() -> httpx.Response:
-        return run_on_private_loop(_never, 1.0)
-
-    with pytest.raises(RuntimeError, match="running event loop"):
-        asyncio.run(main())
 
 
 def test_no_loop_is_running_here() -> None:

@@ -13,7 +13,14 @@ import httpx
 
 from ._login.base_url import parse_base_url
 from ._login.connection import Connection, settle_connection
-from ._login.credentials import BASE_URL, Credentials, EnvironmentCredentials
+from ._login.credentials import (
+    BASE_URL,
+    LOGIN,
+    PASSWORD,
+    Credentials,
+    EnvironmentCredentials,
+    check_environment,
+)
 from ._login.endpoint import unfit_headers
 from .errors import ConfigurationError
 
@@ -98,10 +105,9 @@ def settle(  # noqa: PLR0913 - what both entrances are given
         return TypeError("The headers of the login are a mapping of names to texts, as httpx takes them.")
     source = EnvironmentCredentials() if credentials is None else _as_callable(credentials)
     needed = [BASE_URL] if base_url is None else []
-    if needs_credentials and isinstance(source, EnvironmentCredentials):
-        text, missing = source.check(*needed)
-    else:
-        text, missing = EnvironmentCredentials().check(*needed)
+    if needs_credentials and credentials is None:
+        needed += [LOGIN, PASSWORD]
+    text, missing = check_environment(*needed)
     url, unfit = parse_base_url(text if base_url is None else base_url, allow_insecure_http=allow_insecure_http)
     connection, problems = settle_connection(url, arguments, login_transport)
     found = [missing, unfit, *problems, unfit_headers(headers)]

@@ -7,7 +7,7 @@ import re
 
 import httpx
 
-_LAST_PORT = 65535
+LAST_PORT = 65535
 _GOOD = "A good one looks like https://kyc.example.com or, with a path in front of the API, https://example.com/kyc"
 
 
@@ -50,7 +50,7 @@ def _parse(text: str) -> tuple[httpx.URL, str]:
     problems = (
         (url.scheme not in {"https", "http"}, "must start with https://"),
         (not host or "%" in host, "names no host"),
-        ((url.port or 0) > _LAST_PORT, "has a port above 65535"),
+        ((url.port or 0) > LAST_PORT, "has a port above 65535"),
         (bool(url.userinfo), "holds a user or password; give them as API_LOGIN and API_PASSWORD"),
         ("?" in text or "#" in text, "has a query or a fragment; leave out everything from the ? or # on"),
     )

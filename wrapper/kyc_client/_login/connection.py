@@ -273,8 +273,8 @@ def run_on_private_loop(function: Callable[[], Awaitable[httpx.Response]], withi
     """Run a coroutine function on an asyncio loop that exists for this one call."""
     import asyncio  # noqa: PLC0415 - 8 ms, which only such transports cost
 
-    trio = sys.modules.get("trio")
-    if trio is not None and trio.lowlevel.in_trio_run():
+    lowlevel = getattr(sys.modules.get("trio"), "lowlevel", None)
+    if getattr(lowlevel, "in_trio_run", bool)():
         raise RuntimeError("This transport needs an event loop of its own, but trio runs in this thread.")
 
     async def bounded() -> httpx.Response:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
+import time
 import unicodedata
 from typing import TYPE_CHECKING
 
@@ -11,7 +14,7 @@ from kyc_client.errors import ConfigurationError
 from .secret import Masked
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 BASE_URL = "API_BASE_URL"
 LOGIN = "API_LOGIN"
@@ -19,6 +22,8 @@ PASSWORD = "API_PASSWORD"  # noqa: S105 - the name of a variable, not a password
 
 # The server refuses a form field over 1 MiB anyway; a secret file that is longer is the wrong file.
 _MAX_SECRET_BYTES = 64 * 1024
+# Seconds to wait for what a FIFO brings. A login as a whole has 20.
+_MAX_WAIT = 5.0
 
 
 class Credentials(Masked):
@@ -76,15 +81,85 @@ class Credentials(Masked):
         return cls(values[LOGIN], values[PASSWORD])
 
 
-def read_environment(environ: Mapping[str, str], *names: str) -> tuple[dict[str, str], str | None]:
-    """Read variables, and say, in a line for each, which are missing or unusable (None if all is well).
+class EnvironmentCredentials:
+    """Reads the credentials from the environment at each call, so that rotated secrets are picked up.
+
+    A file that can be read only once (a FIFO, `/dev/fd/N`, `/dev/stdin`) is read at the first call, and kept.
+    """
+
+    __slots__ = ("_kept",)
+
+    def __init__(self) -> None:
+        # By path. In a slot, so that neither `repr` nor `vars` shows it.
+        self._kept: dict[str, str] = {}
+
+    def __call__(self) -> Credentials:
+        values, problem = read_environment(os.environ, LOGIN, PASSWORD, read=self._read)
+        if problem is not None:
+            del values  # As in `Credentials.__init__`.
+            raise ConfigurationError(problem)
+        return Credentials(values[LOGIN], values[PASSWORD])
+
+    def _read(self, path: str) -> tuple[str, str | None]:
+        if path in self._kept and not _is_regular(path):
+            return self._kept[path], None
+        text, problem = _read_file(path)
+        if problem is None and text and not _is_regular(path):
+            self._kept[path] = text
+        return text, problem
+
+
+def check_environment(*names: str) -> tuple[str | None, str | None]:
+    """Look whether variables are usable, without reading a file that can be read only once.
+
+    Args:
+        names: of `BASE_URL`, `LOGIN`, `PASSWORD`.
+
+    Returns:
+        The base URL if it is one of the names and is usable, and what is missing or unusable, as the message of one
+        error. None if nothing is.
+    """
+    values, problem = read_environment(os.environ, *names, read=_look_at)
+    return values.get(BASE_URL), problem
+
+
+def _look_at(path: str) -> tuple[str, str | None]:
+    """`_read_file` for a regular file. Any other file only has to be there: to read it would use it up."""
+    try:
+        os.stat(path)  # noqa: PTH116 - pathlib takes no surrogates on some systems
+    except (OSError, ValueError):
+        return _read_file(path)
+    return _read_file(path) if _is_regular(path) else ("not read yet", None)
+
+
+def _is_regular(path: str) -> bool:
+    """Whether a file, or a folder, gives the same content each time."""
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116 - as above
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
+
+
+def read_environment(
+    environ: Mapping[str, str], *names: str, read: Callable[[str], tuple[str, str | None]] | None = None
+) -> tuple[dict[str, str], str | None]:
+    """Read variables, and say, in a line for each, which are missing or unusable.
 
     It does not raise, because its frame holds what it reads.
+
+    Args:
+        environ: the environment.
+        names: of `BASE_URL`, `LOGIN`, `PASSWORD`.
+        read: returns the text of a secret file, or what is wrong with it.
+
+    Returns:
+        The values, and the message of an error. None if all is well.
     """
     values: dict[str, str] = {}
     problems: list[str] = []
     for name in names:
-        value, problem = _read_variable(environ, name)
+        value, problem = _read_variable(environ, name, read or _read_file)
         if problem:
             problems.append(f"  - {problem}")
         else:
@@ -94,7 +169,9 @@ def read_environment(environ: Mapping[str, str], *names: str) -> tuple[dict[str,
     return values, None
 
 
-def _read_variable(environ: Mapping[str, str], name: str) -> tuple[str, str | None]:
+def _read_variable(
+    environ: Mapping[str, str], name: str, read: Callable[[str], tuple[str, str | None]]
+) -> tuple[str, str | None]:
     """The value of one variable, or what is wrong with it."""
     in_file = f"{name}_FILE"
     may_be_file = name != BASE_URL
@@ -105,7 +182,8 @@ def _read_variable(environ: Mapping[str, str], name: str) -> tuple[str, str | No
     source, problem = name, None
     if path is not None:
         source = f"{in_file} names a file that"
-        value, problem = _read_file(path)
+        value, problem = read(path)
+    value = value and _decode_anew(value)
     problem = problem or _unfit(value)
     if problem is None:
         return value or "", None
@@ -117,12 +195,19 @@ def _read_variable(environ: Mapping[str, str], name: str) -> tuple[str, str | No
     return "", f"{source} {problem}{hint}"
 
 
+def _decode_anew(value: str) -> str:
+    """A value in UTF-8 that Python has read in another encoding, as it does with `LC_ALL=C` where it is embedded."""
+    try:
+        return value.encode("utf-8", "surrogateescape").decode()
+    except ValueError:
+        return value
+
+
 def _read_file(path: str) -> tuple[str, str | None]:
     """The content of a secret file without one trailing newline, or what is wrong with it."""
     # The path is not repeated in the message: a password set as API_PASSWORD_FILE by mistake would be shown.
     try:
-        with open(path, "rb") as file:  # noqa: PTH123 - pathlib has no bounded read
-            content = file.read(_MAX_SECRET_BYTES + 1)
+        content = _read_bounded(path)
         text = content.decode() if len(content) <= _MAX_SECRET_BYTES else ""
     except UnicodeDecodeError:
         return "", "is not UTF-8"
@@ -133,6 +218,29 @@ def _read_file(path: str) -> tuple[str, str | None]:
     if len(content) > _MAX_SECRET_BYTES:
         return "", f"is longer than {_MAX_SECRET_BYTES} bytes, and so holds no credential"
     return text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text, None
+
+
+def _read_bounded(path: str) -> bytes:
+    """The first bytes of a file, without waiting for ever: a FIFO that nobody writes to would block its reader."""
+    give_up = time.monotonic() + _MAX_WAIT
+    content = b""
+    with open(path, "rb", buffering=0, opener=_open_without_waiting) as file:
+        is_fifo = stat.S_ISFIFO(os.fstat(file.fileno()).st_mode)
+        while len(content) <= _MAX_SECRET_BYTES:
+            chunk = file.read(_MAX_SECRET_BYTES + 1 - len(content))
+            if chunk:
+                content += chunk
+            elif chunk is not None and (content or not is_fifo):
+                break
+            elif time.monotonic() > give_up:
+                raise TimeoutError(errno.ETIMEDOUT, f"nothing came within {_MAX_WAIT:g} s")
+            else:  # A writer has not come yet, or has not written yet.
+                time.sleep(0.01)
+    return content
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _unfit(value: str | None) -> str | None:

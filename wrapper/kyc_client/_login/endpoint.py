@@ -1,49 +1,85 @@
 """One attempt to log in, over a connection of its own.
 
-It performs the generated operation on a client that is built for one attempt, over the same kind of connection (TLS,
-proxy, transport) as the caller's: so that the password meets neither the caller's event hooks nor redirects nor
-histories.
+It performs the generated operation on a client that is made for one attempt, over the same kind of connection (TLS,
+proxy, transport) as the caller's. So the password meets none of the caller's event hooks, redirects and histories.
 
-No exception leaves this module: one of httpx's would carry frames whose locals hold the password.
+No exception leaves `attempt`, because its frames would hold the password.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import importlib
-import inspect
+import re
 import socket
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from kyc_client._version import __version__
-from kyc_client.errors import ConfigurationError
 from kyc_openapi import Client
 from kyc_openapi.api.auth import login
 from kyc_openapi.models import LoginForm
 
-from .answer import Answer, Failure, Grant, judge
+from .answer import Answer, Failure, Grant, Raised, interpret, spell
+from .connection import MAX_ANSWER_BYTES, BorrowedTransport
+from .wire import read_json
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from kyc_client._clock import Clock
-    from kyc_client._token.loops import RunAsync
 
+    from .connection import Connection
     from .credentials import Credentials
 
 USER_AGENT = f"kyc-client/{__version__}"
-# The connection is closed: in the pool of a caller's transport it would outlive the loop that the login ran on.
-HEADERS = {
-    "User-Agent": USER_AGENT,
-    "Accept": "application/json",
-    "Accept-Encoding": "identity",
-    "Connection": "close",
+# The connection is closed. In the pool of a caller's transport it would outlive the loop of the login.
+_OUR_HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "Connection": "close"}
+# httpx writes these, by the body.
+_BODY_HEADERS = ("Content-Type", "Content-Length", "Transfer-Encoding")
+_NOT_SECRET = frozenset({"host", "user-agent"})
+# A shorter value is hardly a secret, and to mask it would spoil messages.
+_MIN_SECRET_LENGTH = 8
+# RFC 9110, sections 5.1 and 5.5: what can be sent.
+_HEADER_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_HEADER_VALUE = re.compile(rb"(?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?")
+_REFUSED_HEADERS = {
+    "authorization": "the login sends the login and password in its form",
+    "cookie": "a login has no session",
+    "proxy-authorization": "put the user and password of a proxy into the proxy's URL",
 }
-# A login's answer is under 1 KiB. The cap is on raw bytes, since 97 kB of gzip unpack to 100 MB.
-MAX_ANSWER_BYTES = 64 * 1024
+# The registered codings that change the bytes. Servers also write others ("utf-8", "none"), which change nothing.
+_COMPRESSION = re.compile("(x-)?(gzip|compress)|br|deflate|zstd|dc[bz]|exi|pack200-gzip|aes128gcm", re.IGNORECASE)
+
+
+def unfit_headers(headers: Any) -> str | None:
+    """Why the login cannot send these headers, as the message of an error. None if it can.
+
+    It names the header and never shows its value.
+    """
+    items = getattr(headers, "multi_items", None) or getattr(headers, "items", None)
+    try:
+        pairs = [(_as_bytes(name), value) for name, value in (items() if items else headers or ())]
+    except (AttributeError, TypeError, ValueError):
+        return "The headers of the login must be pairs of a name, in ASCII, and a value."
+    for name, value in pairs:
+        if not _HEADER_NAME.fullmatch(name):
+            return "The headers of the login have a name that cannot be sent."
+        shown = name.decode()
+        if reason := _REFUSED_HEADERS.get(shown.lower()):
+            return f"The headers of the login cannot hold {shown}: {reason}."
+        try:
+            fit = _HEADER_VALUE.fullmatch(_as_bytes(value))
+        except (AttributeError, ValueError):
+            fit = None
+        if not fit:
+            return f"The header {shown} of the login has a value that cannot be sent."
+    return None
+
+
+def _as_bytes(text: Any) -> bytes:
+    return text if isinstance(text, bytes) else text.encode("ascii")
 
 
 class LoginEndpoint:
@@ -52,22 +88,31 @@ class LoginEndpoint:
     Args:
         base_url: the checked base URL.
         timeout: for each connect, read and write of a login.
-        connection: httpx's arguments for how a connection is made (verify, proxy, trust_env, mounts, transport).
+        connection: how connections are made.
+        headers: what a gateway in front of the API wants to see, checked by `unfit_headers`.
     """
 
-    def __init__(self, base_url: httpx.URL, timeout: httpx.Timeout, connection: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        base_url: httpx.URL,
+        timeout: httpx.Timeout,
+        connection: Connection,
+        headers: httpx.Headers | None = None,
+    ) -> None:
         self._base_url = base_url
         self._timeout = timeout
-        self._connection = {name: value for name, value in connection.items() if value is not None}
+        self._connection = connection
+        self._headers = httpx.Headers(headers)
+        self._headers.setdefault("User-Agent", USER_AGENT)
+        for name in _BODY_HEADERS:
+            self._headers.pop(name, None)
+        self._headers.update(_OUR_HEADERS)
+        self._secrets = [
+            value
+            for name, value in (headers or httpx.Headers()).multi_items()
+            if name not in _NOT_SECRET and len(value) >= _MIN_SECRET_LENGTH
+        ]
         _import_eagerly()
-        if self.needs_loop:
-            importlib.import_module("asyncio")  # Likewise; the others do not pay 8 ms for it.
-
-    @property
-    def needs_loop(self) -> bool:
-        """Whether the caller's transport works on an event loop only."""
-        transports = [self._connection.get("transport"), *self._connection.get("mounts", {}).values()]
-        return any(transport is not None and not _is_sync(transport) for transport in transports)
 
     def attempt(
         self,
@@ -75,73 +120,83 @@ class LoginEndpoint:
         *,
         within: float,
         clock: Clock,
-        run_async: RunAsync,
-        opened: Callable[[Callable[[], None]], object],
-    ) -> Grant | Failure:
+        on_open: Callable[[Callable[[], None]], object],
+    ) -> Grant | Failure | Raised:
         """Log in once.
 
         Args:
             credentials: what to log in with.
-            within: seconds that are left; no single wait on the network is longer.
+            within: seconds that are left. No single wait on the network is longer.
             clock: for a `Retry-After` that is a date.
-            run_async: where to run a transport that works on an event loop only.
-            opened: is handed a function that ends the attempt from another thread, however slowly bytes may drip.
+            on_open: receives a function that ends the attempt from another thread, however slowly bytes arrive.
         """
-        answer = Answer()
+        secrets: list[str] = []
         try:
-            http = _LoginClient(answer, base_url=self._base_url, **self._arguments(within, run_async))
-        except Exception as error:  # noqa: BLE001 - httpx's complaints about proxies have no common class
-            what = f"The login cannot be connected ({type(error).__name__}). Check proxy= and HTTPS_PROXY."
-            return Failure(ConfigurationError, what)
+            secrets = spell(credentials, *self._secrets)
+            return self._attempt(credentials, secrets, within=within, clock=clock, on_open=on_open)
+        except BaseException as error:  # noqa: BLE001 - its frames hold the password
+            return Raised(error, secrets)
+
+    def _attempt(
+        self,
+        credentials: Credentials,
+        secrets: list[str],
+        *,
+        within: float,
+        clock: Clock,
+        on_open: Callable[[Callable[[], None]], object],
+    ) -> Grant | Failure:
+        exchange = _Exchange()
+        answer = exchange.answer
         parsed: object = None
-        with http:
-            opened(http.interrupt)
-            client = Client(base_url=str(self._base_url)).set_httpx_client(http)
-            form = LoginForm(username=credentials.username, password=credentials.password, grant_type="password")
-            try:
+        try:
+            with self._open(exchange, within) as http:
+                on_open(exchange.interrupt)
+                client = Client(base_url=str(self._base_url)).set_httpx_client(http)
+                form = LoginForm(username=credentials.username, password=credentials.password, grant_type="password")
                 parsed = login.sync_detailed(client=client, body=form).parsed
-            except Exception as error:  # noqa: BLE001 - the caller's transport may raise anything, as may a hostile body
-                answer.note(error)
-        return judge(answer, parsed, credentials, base_url=self._base_url, wall=clock.wall())
+        except AssertionError:
+            raise  # A test's own word, for example respx's "not mocked".
+        except Exception as error:  # noqa: BLE001 - the caller's transport may raise anything, and so may a hostile body
+            answer.note(error, secrets)
+        return interpret(answer, parsed, secrets, base_url=self._base_url, wall=clock.wall())
 
-    def _arguments(self, within: float, run_async: RunAsync) -> dict[str, Any]:
-        def lend(transport: Any) -> Any:
-            return None if transport is None else _Lent(transport, lambda function: run_async(function, within))
-
-        arguments = dict(self._connection)
-        if "transport" in arguments:
-            arguments["transport"] = lend(arguments["transport"])
-        if "mounts" in arguments:
-            arguments["mounts"] = {pattern: lend(transport) for pattern, transport in arguments["mounts"].items()}
+    def _open(self, exchange: _Exchange, within: float) -> httpx.Client:
+        transport, mounts = self._connection.login_transports(within)
         limits = {name: min(within, seconds or within) for name, seconds in self._timeout.as_dict().items()}
-        return {**arguments, "headers": HEADERS, "timeout": httpx.Timeout(**limits)}
+        return httpx.Client(
+            base_url=self._base_url,
+            headers=self._headers,
+            timeout=httpx.Timeout(**limits),
+            transport=_WatchedTransport(transport, exchange),
+            mounts={pattern: mount and _WatchedTransport(mount, exchange) for pattern, mount in mounts.items()},
+            trust_env=False,
+        )
 
 
-class _LoginClient(httpx.Client):
-    """A client that follows no redirect, and reads answers as raw bytes, up to the cap, if their body says anything."""
+class _Exchange:
+    """The request of one login and its answer. Another thread may interrupt it."""
 
-    def __init__(self, answer: Answer, **arguments: Any) -> None:
-        # The hook comes before httpx looks at where a redirect leads, and at that may fail.
-        super().__init__(**arguments, event_hooks={"response": [self._take]})
-        self._answer = answer
+    def __init__(self) -> None:
+        self.answer = Answer()
         self._socket: socket.socket | None = None
         self._interrupted = False
 
     def interrupt(self) -> None:
         """End the exchange from another thread.
 
-        The connection is shut down, which wakes the thread that reads it, and left for that thread to close. Closing it
-        here would free the descriptor under a TLS library that goes on using its number, by then somebody else's.
+        The connection is shut down, which wakes the thread that reads it. That thread closes it. If we closed it here,
+        the TLS library would go on to use a descriptor that may belong to somebody else by then.
         """
         self._interrupted = True
         if self._socket is not None:
             with contextlib.suppress(OSError):  # It has ended by itself meanwhile.
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
-    def _trace(self, event: str, info: Mapping[str, Any]) -> None:
-        """Note the socket. httpcore calls this "trace" extension at each step; there is no other way to it so early.
+    def trace(self, event: str, info: Mapping[str, Any]) -> None:
+        """Note the socket. httpcore calls this "trace" extension at each step, and nothing else shows it so early.
 
-        An interrupted exchange opens no connection, and fails on the one that it has: an error raised at another step
+        An interrupted exchange opens no connection, and fails on the one that it has. An error raised at another step
         would keep httpcore from tidying up.
         """
         if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
@@ -151,81 +206,64 @@ class _LoginClient(httpx.Client):
         elif self._interrupted and event.endswith(".connect_tcp.started"):
             raise httpx.ConnectTimeout("interrupted")
 
-    def _take(self, response: httpx.Response) -> None:
-        self._answer.status, self._answer.headers = response.status_code, response.headers
+    def take(self, response: httpx.Response) -> httpx.Response:
+        """Note the answer, and return it without its headers, which would make httpx redirect or decompress."""
+        answer = self.answer
+        answer.status, answer.headers = response.status_code, response.headers
+        if response.status_code == 200 or response.is_client_error:
+            answer.body, answer.flaw = _read(response)
+        answer.complete = True
+        return httpx.Response(response.status_code, content=answer.body)
 
-    def send(self, request: httpx.Request, **arguments: Any) -> httpx.Response:
-        request.extensions["trace"] = self._trace
-        arguments |= {"stream": True, "follow_redirects": False}
-        response = super().send(request, **arguments)
-        try:
-            if response.status_code == 200 or response.is_client_error:
-                self._answer.body = self._read(response)
-        finally:
-            response.close()
-        return httpx.Response(response.status_code, content=self._answer.body, request=request)
 
-    def _read(self, response: httpx.Response) -> bytes:
-        if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-            self._answer.flaw = "it is compressed, although we asked for it not to be"
-            return b""
-        body = b""
-        for chunk in _raw_chunks(response):
-            body += chunk
-            if len(body) > MAX_ANSWER_BYTES:
-                self._answer.flaw = f"it is longer than {MAX_ANSWER_BYTES} bytes"
-                return b""
-        return body
+def _read(response: httpx.Response) -> tuple[bytes, str | None]:
+    """The body as raw bytes up to the cap, or what is wrong with it."""
+    codings = response.headers.get_list("Content-Encoding", split_commas=True)
+    if any(_COMPRESSION.fullmatch(coding.strip()) for coding in codings):
+        return b"", "it is compressed, although we asked for it not to be"
+    body = b""
+    for chunk in _raw_chunks(response):
+        body += chunk
+        if len(body) > MAX_ANSWER_BYTES:
+            return b"", f"it is longer than {MAX_ANSWER_BYTES} bytes"
+    body = body.removeprefix(b"\xef\xbb\xbf")
+    try:
+        read_json(body)
+    except (ValueError, RecursionError):
+        return b"", "it is not JSON"  # Or too deep for the generated decoder, which has no limit of its own.
+    return body, None
 
 
 def _raw_chunks(response: httpx.Response) -> Iterable[bytes]:
-    """The body as it came; a transport that makes its answers up (`httpx.MockTransport`) may have read it already."""
+    """The body as it came. A transport that makes up its answers (`httpx.MockTransport`) may have read it already."""
     return (response.content,) if response.is_stream_consumed else response.iter_raw()
 
 
-def _is_sync(transport: Any) -> bool:
-    """Whether a transport works without an event loop; an `httpx.MockTransport` is what its handler is."""
-    is_async = inspect.iscoroutinefunction(getattr(transport, "handler", None))
-    return hasattr(transport, "handle_request") and not is_async
+class _WatchedTransport(httpx.BaseTransport):
+    """A transport whose answers are noted, up to the cap."""
 
-
-class _Lent(httpx.BaseTransport):
-    """The caller's transport, lent to a login: never closed by us, and run on a loop if it knows no other way."""
-
-    def __init__(
-        self, transport: Any, run_async: Callable[[Callable[[], Awaitable[httpx.Response]]], httpx.Response]
-    ) -> None:
+    def __init__(self, transport: httpx.BaseTransport, exchange: _Exchange) -> None:
         self._transport = transport
-        self._run_async = run_async
+        self._exchange = exchange
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        request.extensions.pop("trace", None)  # The caller's connections are not ours to interrupt.
-        if _is_sync(self._transport):
-            return self._transport.handle_request(request)  # type: ignore[no-any-return]  # the caller's, of any class
-        return self._run_async(lambda: self._exchange(request))
-
-    async def _exchange(self, request: httpx.Request) -> httpx.Response:
-        response: httpx.Response = await self._transport.handle_async_request(request)
-        body = b""
+        if not isinstance(self._transport, BorrowedTransport):  # The caller's connections are not ours to interrupt.
+            request.extensions["trace"] = self._exchange.trace
+        response = self._transport.handle_request(request)
         try:
-            if response.is_stream_consumed:
-                body = response.content
-            else:
-                async for chunk in response.aiter_raw():
-                    body += chunk
-                    if len(body) > MAX_ANSWER_BYTES:
-                        break
+            return self._exchange.take(response)
         finally:
-            await response.aclose()
-        # As a stream, not as content: content would be decompressed at once.
-        return httpx.Response(response.status_code, headers=response.headers, stream=httpx.ByteStream(body))
+            response.close()
+
+    def close(self) -> None:
+        self._transport.close()
 
 
 @functools.cache
 def _import_eagerly() -> None:
     """Load now what httpx loads at its first request.
 
-    In the thread of a login, that import may be cut in two by a fork; the child would wait for ever for its other half.
+    In the thread of a login, a fork may cut that import in two. The child would then wait for its other half for ever.
     """
     httpx.HTTPTransport(verify=False).close()
     "localhost".encode("idna")

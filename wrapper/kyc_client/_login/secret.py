@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 
 class Masked:
-    """A frozen value object; subclasses list in `_shown` which of their attributes may be seen.
+    """A frozen value object. A subclass lists in `_shown` the attributes that may be seen.
 
-    Neither an attrs class nor a dataclass: their `asdict()` would hand out what `repr` hides. With slots there is no
-    `vars()` either, so that crash reporters, which collect locals with `repr` and `vars`, find nothing.
+    It is no attrs class and no dataclass, because their `asdict()` would show what `repr` hides. With slots there is no
+    `vars()`, so crash reporters, which collect locals with `repr` and `vars`, find nothing.
     """
 
     __slots__: tuple[str, ...] = ()
@@ -56,3 +56,52 @@ class Masked:
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         self.__getstate__()
+
+
+class MaskedBytes(bytes):
+    """Bytes that show nothing in their `repr`, and are pickled as `b"***"`."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "b'***'"
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce_ex__(self, protocol: object) -> tuple[type[bytes], tuple[bytes]]:
+        return bytes, (b"***",)
+
+
+class MaskedHeader(str):
+    """The value of an `Authorization` header. It shows nothing in its `repr`, and is pickled as `***`.
+
+    httpx encodes the value of a header and passes the result on, down to the connection. The encoded value is masked
+    too, because crash reporters show the frames of httpx, and because callers pickle responses with their requests.
+    """
+
+    __slots__ = ("_encoded",)
+    _encoded: bytes
+
+    def __new__(cls, value: str) -> Self:
+        self = super().__new__(cls, value)
+        self._encoded = MaskedBytes(value, "utf-8", "replace")
+        return self
+
+    def encode(self, *_: object, **__: object) -> bytes:
+        return self._encoded
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce_ex__(self, protocol: object) -> tuple[type[str], tuple[str]]:
+        return str, ("***",)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import sys
 import weakref
 from typing import TypeAlias
 
@@ -15,7 +16,7 @@ import httpx
 Verify: TypeAlias = bool | str | os.PathLike[str] | ssl.SSLContext | None
 Cert: TypeAlias = str | tuple[str, ...]
 
-# Weak, so that a context lives as long as a client uses it, and a changed CA bundle is read by the next one.
+# Weak, so that a context lives as long as a client uses it, and the next client reads a changed CA bundle.
 _contexts: weakref.WeakValueDictionary[object, ssl.SSLContext] = weakref.WeakValueDictionary()
 
 
@@ -24,17 +25,22 @@ def shared_context(
 ) -> tuple[ssl.SSLContext, str | None]:
     """The context for httpx's own settings: `verify`, `cert` and `trust_env` mean what they mean there.
 
+    It does not raise, because a certificate may come with the password of its key.
+
     Returns:
-        The context, and what is wrong with the settings, as the message of an error; None if nothing is. It does not
-        raise, because a certificate may come with the password of its key.
+        The context, and what is wrong with the settings, as the message of an error. None if nothing is wrong.
     """
     if isinstance(verify, ssl.SSLContext):
         if cert:
             return verify, "Load the client certificate into the SSLContext that you pass as verify=, without cert=."
         return verify, None
-    verify = True if verify is None else verify if isinstance(verify, bool) else os.fspath(verify)
-    cert = (cert,) if isinstance(cert, str) else tuple(cert or ())
-    environment = (os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")) if trust_env else None
+    try:
+        verify = verify is None or (verify if isinstance(verify, bool) else os.fspath(verify))
+        cert = (cert,) if isinstance(cert, str) else tuple(cert or ())
+    except TypeError:
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), "verify= takes True, False, a path or an SSLContext."
+    names = ("SSL_CERT_FILE", "SSL_CERT_DIR") if trust_env else ()
+    environment = tuple(os.environ.get(name) for name in (*names, "SSLKEYLOGFILE"))
     context, problem = _contexts.get((verify, cert, environment)), None
     if context is None:
         context, problem = _new_context(verify, cert, trust_env=trust_env)
@@ -51,6 +57,9 @@ def _new_context(
 ) -> tuple[ssl.SSLContext, str | None]:
     """A context, and what is wrong with the settings."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # Python opens this file by itself whenever it makes a context that verifies.
+    if verify and (problem := _key_log_problem(context)):
+        return context, problem
     try:
         if isinstance(verify, bool):
             context = httpx.create_ssl_context(verify=verify, trust_env=trust_env)
@@ -71,3 +80,14 @@ def _new_context(
             f"The certificates of SSL_CERT_FILE, verify= or cert= cannot be loaded ({why}). Check the paths.",
         )
     return context, None
+
+
+def _key_log_problem(context: ssl.SSLContext) -> str | None:
+    path = os.environ.get("SSLKEYLOGFILE")
+    if path and not sys.flags.ignore_environment:
+        try:
+            context.keylog_filename = path
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or type(error).__name__
+            return f"The file of SSLKEYLOGFILE cannot be written ({why}). Unset it, or make its folder."
+    return None

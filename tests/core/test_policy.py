@@ -222,7 +222,9 @@ def test_login_without_credentials_that_failed_otherwise_cools_down() -> None:
 
 @pytest.mark.parametrize("age", [900, 980], ids=["soft", "hard"])
 @pytest.mark.parametrize(
-    ("failure", "pause"), [(UNAVAILABLE, 1), (UNUSABLE, 1), (BAD, 60), (NOTHING_SENT, 1)], ids=lambda value: str(value)
+    ("failure", "pause"),
+    [(UNAVAILABLE, 1), (UNUSABLE, 1), (BAD, 60), (NOTHING_SENT, 1)],
+    ids=lambda value: getattr(getattr(value, "kind", None), "__name__", None),
 )
 def test_failed_renewal_is_not_noticed_while_the_token_works(age: float, failure: Failure, pause: float) -> None:
     """F8: the token is used, and the next renewal waits. After that, the phases hold again."""

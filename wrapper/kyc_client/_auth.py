@@ -60,7 +60,7 @@ class LoginAuth(httpx.Auth):
     # A streamed download must reach the caller as a stream.
     requires_response_body = False
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is optional, and given by name
         self,
         base_url: str | httpx.URL | None = None,
         *,

@@ -144,8 +144,8 @@ class Client(AuthenticatedClient):
     _given_async: httpx.AsyncClient | None = attrs.field(init=False, default=None, repr=False)
 
     # attrs takes the hash away from a class that is compared by its fields, as the generated one is.
-    __eq__ = object.__eq__
-    __hash__ = object.__hash__
+    def __hash__(self) -> int:  # type: ignore[override]  # attrs takes it away from a class that is compared by fields
+        return object.__hash__(self)
 
     def get_httpx_client(self) -> httpx.Client:
         """The `httpx.Client` of this process, made on first use."""
@@ -166,7 +166,7 @@ class Client(AuthenticatedClient):
         }
 
     def set_httpx_client(self, client: httpx.Client) -> Client:
-        """Use this `httpx.Client` as it is, in every process. Nothing of `connect()` holds for it, not even the login."""
+        """Use this `httpx.Client` as it is, in every process. Nothing of `connect()` holds for it."""
         self._given = client
         return self
 
@@ -179,17 +179,20 @@ class Client(AuthenticatedClient):
         """A copy with more headers. A header of the same name, in any letter case, is replaced."""
         merged = httpx.Headers(self._headers)
         merged.update(headers)
-        return attrs.evolve(self, headers=merged, is_copy=True)
+        return self._copy(headers=merged)
 
     def with_cookies(self, cookies: Mapping[str, str]) -> Client:
         """A copy with more cookies. A cookie of the same name, domain and path is replaced."""
         merged = httpx.Cookies(self._cookies)
         merged.update(dict(cookies))
-        return attrs.evolve(self, cookies=merged, is_copy=True)
+        return self._copy(cookies=merged)
 
     def with_timeout(self, timeout: httpx.Timeout) -> Client:
         """A copy with another timeout for each connect, read and write of a call."""
-        return attrs.evolve(self, timeout=timeout, is_copy=True)
+        return self._copy(timeout=timeout)
+
+    def _copy(self, **changes: Any) -> Client:
+        return attrs.evolve(self, is_copy=True, **changes)
 
     def __copy__(self) -> NoReturn:
         raise TypeError(

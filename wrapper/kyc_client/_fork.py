@@ -20,8 +20,8 @@ class Forked(Protocol):
 
 
 _numbers = itertools.count()
-# Weak, so that this keeps nothing alive. A dictionary, because other threads add to it while one reads it: a list of its
-# references is made in one step, and a set would have to be walked.
+# Weak, so that this keeps nothing alive. A dictionary, because its references can be listed in one step. Other threads
+# may add to it meanwhile, which breaks a walk through a set.
 _registered: weakref.WeakValueDictionary[int, Forked] = weakref.WeakValueDictionary()
 
 

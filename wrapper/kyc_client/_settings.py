@@ -126,7 +126,9 @@ def settle(  # noqa: PLR0913 - what both entrances are given
 def unknown_arguments(entrance: str, arguments: dict[str, Any], known: frozenset[str]) -> TypeError | None:
     """The error for arguments that httpx does not know. httpx would complain about them only at the first call."""
     if "auth" in arguments:
-        return TypeError(f"{entrance} takes no auth: it sets that itself. With an auth of yours, use kyc_openapi.Client.")
+        return TypeError(
+            f"{entrance} takes no auth: it sets that itself. With an auth of yours, use kyc_openapi.Client."
+        )
     unknown = ", ".join(sorted(arguments.keys() - known))
     if not unknown:
         return None

@@ -94,9 +94,7 @@ class Lease(Masked):
     _began: Moment
     _life: float
 
-    def __init__(
-        self, value: str, *, issued_at: float | None, began: Moment, arrived: Moment, jitter: float
-    ) -> None:
+    def __init__(self, value: str, *, issued_at: float | None, began: Moment, arrived: Moment, jitter: float) -> None:
         expiry = read_expiry(value)
         life = lifetime(expiry, issued_at, began.wall)
         if life <= _age(began, arrived):

@@ -38,7 +38,7 @@ def current_loop() -> object | None:
 
 
 def is_over(loop: object) -> bool:
-    """Whether an asyncio loop has been closed. A trio run is never over here, because connections do not refer to it."""
+    """Whether an asyncio loop has been closed. False for a trio run, because connections do not refer to it."""
     is_closed = getattr(loop, "is_closed", None)
     return is_closed is not None and is_closed()
 

@@ -36,7 +36,6 @@ import enum
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from kyc_client._login.answer import Failure, Raised
 from kyc_client.errors import LoginError, LoginResponseError, LoginUnavailableError
 
 from .lease import Lease, Phase
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from kyc_client._clock import Moment
+    from kyc_client._login.answer import Failure, Raised
     from kyc_client._login.credentials import Credentials
     from kyc_client.events import Reason
 
@@ -179,7 +179,7 @@ class Policy:
         self._asking_after = self._renewal_after = _NEVER
         self._cooldown = Backoff(_COOLDOWN_SECONDS, _COOLDOWN_LIMIT)
         # Per credentials. They stay remembered while others work, because they may come back.
-        self._refusals: dict[Credentials, tuple[Failure, Backoff]] = {}
+        self._refusals: dict[Credentials, tuple[Failure | Raised, Backoff]] = {}
         self._drops = Drops()
         self._was_rejected = False
 

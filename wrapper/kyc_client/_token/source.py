@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from .flight import Outcome
 
-# A login may hang beyond its deadline in the caller's code, and then keeps its thread. We cannot stop it. With more such
-# threads than this, a login is tried only every 15 minutes.
+# A login may hang beyond its deadline in the caller's code, and then keeps its thread. We cannot stop it. With more
+# such threads than this, a login is tried only every 15 minutes.
 _MAX_HANGING, _HANGING_SECONDS = 8, 15 * 60.0
 
 Steps: TypeAlias = Generator[Flight, None, Lease]
@@ -175,7 +175,7 @@ class TokenSource:
         flight.close()
 
     def _land(self, flight: Flight, outcome: Outcome | None) -> None:
-        """Remember the outcome, wake everyone who waits, and tell the log and `on_event`. Of two outcomes, the first."""
+        """Remember the outcome, wake everyone who waits, and tell the log. Of two outcomes, the first counts."""
         failed = None
         try:
             with self._lock:

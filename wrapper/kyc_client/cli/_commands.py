@@ -6,7 +6,6 @@ import json
 import shlex
 import signal
 import sys
-import time
 from time import sleep
 from typing import TYPE_CHECKING, cast
 

@@ -157,9 +157,10 @@ class Raised:
 def _forget_frames(error: BaseException) -> None:
     """Cut an exception, and those that it groups, off from the frames that they passed and from other exceptions."""
     error.__traceback__ = error.__context__ = error.__cause__ = None
-    inner: tuple[BaseException, ...] = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
-    for each in inner:
-        _forget_frames(each)
+    if isinstance(error, BaseExceptionGroup):
+        group: BaseExceptionGroup[BaseException] = error
+        for inner in group.exceptions:
+            _forget_frames(inner)
 
 
 class Answer:

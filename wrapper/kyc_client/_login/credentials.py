@@ -20,7 +20,7 @@ BASE_URL = "API_BASE_URL"
 LOGIN = "API_LOGIN"
 PASSWORD = "API_PASSWORD"  # noqa: S105 - the name of a variable, not a password
 
-# The server refuses a form field over 1 MiB anyway; a secret file that is longer is the wrong file.
+# A longer file is the wrong one. (The server refuses a form field of more than 1 MiB.)
 _MAX_SECRET_BYTES = 64 * 1024
 # Seconds to wait for what a FIFO brings. A login as a whole has 20.
 _MAX_WAIT = 5.0
@@ -29,10 +29,10 @@ _MAX_WAIT = 5.0
 class Credentials(Masked):
     """A login and its password, as handed out by the provider.
 
-    Frozen; `repr`, `str` and `format` show neither, and pickling raises `TypeError`.
+    Frozen. `repr`, `str` and `format` show neither, and pickling raises `TypeError`.
 
     Args:
-        username: the login. It is sent exactly as it is: no stripping, no change of case, no normalisation.
+        username: the login. It is sent exactly as it is, without stripping, change of case or normalisation.
         password: the password, likewise.
 
     Raises:
@@ -64,11 +64,12 @@ class Credentials(Masked):
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Credentials:
         """Read `API_LOGIN` and `API_PASSWORD`, or the files that `API_LOGIN_FILE` and `API_PASSWORD_FILE` name.
 
-        A single newline at the end of a file is dropped (editors and `echo` put it there); nothing else is changed.
+        A single newline at the end of a file is dropped, because editors and `echo` put it there. Nothing else is
+        changed.
 
         Args:
-            environ: the environment to read; by default `os.environ`, as it is now. (Were it the default itself,
-                `help()` would print it, passwords included.)
+            environ: the environment to read. None means `os.environ` as it is now. (If `os.environ` were the default
+                itself, `help()` would print it with its passwords.)
 
         Raises:
             ConfigurationError: a variable is missing, blank, set twice (`X` and `X_FILE`) or unusable. One error names

@@ -158,9 +158,8 @@ def _forget_frames(error: BaseException) -> None:
     """Cut an exception, and those that it groups, off from the frames that they passed and from other exceptions."""
     error.__traceback__ = error.__context__ = error.__cause__ = None
     if isinstance(error, BaseExceptionGroup):
-        group: BaseExceptionGroup[BaseException] = error
-        for inner in group.exceptions:
-            _forget_frames(inner)
+        for inner in error.exceptions:  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+            _forget_frames(inner)  # pyright: ignore[reportUnknownArgumentType]
 
 
 class Answer:

@@ -102,10 +102,11 @@ class EnvironmentCredentials:
         return Credentials(values[LOGIN], values[PASSWORD])
 
     def _read(self, path: str) -> tuple[str, str | None]:
-        if path in self._kept and not _is_regular(path):
+        again = os.path.isfile(path)  # noqa: PTH113 - pathlib raises for what is no path
+        if path in self._kept and not again:
             return self._kept[path], None
         text, problem = _read_file(path)
-        if problem is None and text and not _is_regular(path):
+        if text and not again:
             self._kept[path] = text
         return text, problem
 
@@ -126,20 +127,8 @@ def check_environment(*names: str) -> tuple[str | None, str | None]:
 
 def _look_at(path: str) -> tuple[str, str | None]:
     """`_read_file` for a regular file. Any other file only has to be there: to read it would use it up."""
-    try:
-        os.stat(path)  # noqa: PTH116 - pathlib takes no surrogates on some systems
-    except (OSError, ValueError):
-        return _read_file(path)
-    return _read_file(path) if _is_regular(path) else ("not read yet", None)
-
-
-def _is_regular(path: str) -> bool:
-    """Whether a file, or a folder, gives the same content each time."""
-    try:
-        mode = os.stat(path).st_mode  # noqa: PTH116 - as above
-    except (OSError, ValueError):
-        return False
-    return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
+    once = os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)  # noqa: PTH110, PTH112, PTH113 - pathlib raises for some
+    return ("not read yet", None) if once else _read_file(path)
 
 
 def read_environment(

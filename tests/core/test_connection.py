@@ -325,7 +325,7 @@ def test_nothing_is_shown() -> None:
 
 @pytest.mark.parametrize(("kind", "loaded"), [("AsyncHTTPTransport", True), ("HTTPTransport", False)])
 def test_asyncio_is_loaded_early(kind: str, loaded: bool) -> None:  # noqa: FBT001 - a parameter
-    """asyncio is loaded when a login will need it, because a fork may hang on an import in the login's thread."""
+    """Asyncio is loaded when a login will need it, because a fork may hang on an import in the login's thread."""
     code = f"""
 import sys
 import httpx

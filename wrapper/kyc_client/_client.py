@@ -173,7 +173,7 @@ class Client(AuthenticatedClient):
             self.get_httpx_client().__enter__()
         return self
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, *error: Any) -> None:  # noqa: PYI036 - as the generated one
         if self._copies is None:
             self.get_httpx_client().__exit__(*error)
 
@@ -182,7 +182,7 @@ class Client(AuthenticatedClient):
             await self.get_async_httpx_client().__aenter__()
         return self
 
-    async def __aexit__(self, *error: Any) -> None:
+    async def __aexit__(self, *error: Any) -> None:  # noqa: PYI036 - likewise
         if self._copies is None:
             await self.get_async_httpx_client().__aexit__(*error)
 
@@ -233,6 +233,7 @@ class _Pools:
     def __init__(self, connection: Connection, arguments: dict[str, Any]) -> None:
         self._connection = connection
         self._arguments = arguments
+        self._limits = {name: arguments.pop(name) for name in {"limits"} & arguments.keys()}
         self._inherited: list[object] = []
         self._start_anew()
         _fork.register(self)
@@ -254,7 +255,7 @@ class _Pools:
         """The client for sync calls."""
         with self._lock:
             if self._sync is None:
-                self._sync = httpx.Client(**self._connection.arguments(httpx.HTTPTransport), **self._arguments)
+                self._sync = self._new(httpx.Client, httpx.HTTPTransport)
             return self._sync
 
     def async_client(self) -> httpx.AsyncClient:
@@ -267,12 +268,15 @@ class _Pools:
             # The connections of a loop that ended without closing them refer to it. So it would stay for ever.
             for gone in [other for other in self._by_loop if is_over(other)]:
                 del self._by_loop[gone]
-            connection = self._connection.arguments(httpx.AsyncHTTPTransport)
-            http = self._without_loop or httpx.AsyncClient(**connection, **self._arguments)
+            http = self._without_loop or self._new(httpx.AsyncClient, httpx.AsyncHTTPTransport)
             self._without_loop = http if loop is None else None
             if loop is not None:
                 self._by_loop[loop] = http
             return http
+
+    def _new(self, client: Any, pool: Any) -> Any:
+        transport, mounts = self._connection.transports(pool, **self._limits)
+        return client(transport=transport, mounts=mounts, **self._arguments)
 
     def _outside_of_loops(self) -> httpx.AsyncClient | None:
         """The client for a thread without a loop. If there is just one loop, that one is meant."""

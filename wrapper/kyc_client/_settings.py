@@ -21,7 +21,6 @@ from ._login.credentials import (
     EnvironmentCredentials,
     check_environment,
 )
-from ._login.endpoint import unfit_headers
 from .errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -110,7 +109,11 @@ def settle(  # noqa: PLR0913 - what both entrances are given
     text, missing = check_environment(*needed)
     url, unfit = parse_base_url(text if base_url is None else base_url, allow_insecure_http=allow_insecure_http)
     connection, problems = settle_connection(url, arguments, login_transport)
-    found = [missing, unfit, *problems, unfit_headers(headers)]
+    if login_headers:
+        from ._login.gateway import unfit_headers  # noqa: PLC0415 - rarely needed
+
+        problems.append(unfit_headers(headers) or "")
+    found = [missing, unfit, *problems]
     if any(found):
         return ConfigurationError("\n".join(filter(None, found)))
     return Settings(

@@ -13,8 +13,8 @@ import types
 from concurrent.futures import Future, InvalidStateError
 from typing import TYPE_CHECKING, TypeAlias
 
-from kyc_client._login.answer import Failure, Grant, Raised
 from kyc_client._login.credentials import Credentials
+from kyc_client._login.outcome import Failure, Grant, Raised
 from kyc_client.errors import ConfigurationError, LoginUnavailableError
 
 from .lease import Lease

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, TypeAlias
 
 from kyc_client import _fork
-from kyc_client._login.answer import Failure, Raised
+from kyc_client._login.outcome import Failure, Raised
 from kyc_client.errors import ConfigurationError, LoginUnavailableError
 
 from .flight import DEADLINE, GRACE, INTERRUPTED, Flight, Login, timed_out

@@ -61,7 +61,11 @@ def calls(auth: LoginAuth, server: FaultServer, count: int, colour: Colour) -> l
     outcomes: list[int | str] = []
     for _ in range(count):
         try:
-            outcomes.append(colour.send("GET", f"{server.base_url}/api/v1/resource", client={"auth": auth, "verify": False}).status_code)
+            outcomes.append(
+                colour.send(
+                    "GET", f"{server.base_url}/api/v1/resource", client={"auth": auth, "verify": False}
+                ).status_code
+            )
         except Exception as error:  # noqa: BLE001 - it is the outcome
             outcomes.append(type(error).__name__)
     return outcomes

@@ -1,6 +1,6 @@
 """How connections are made: settled once, for calls and logins alike.
 
-Nothing after `settle_connection` reads the environment. So a login cannot take another way than the calls.
+Nothing after `make_connection` reads the environment. So a login cannot take another way than the calls.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Connection:
         return transport, mounts | {pattern: mount and borrow(mount) for pattern, mount in self._mounts.items()}
 
 
-def settle_connection(
+def make_connection(
     url: httpx.URL, arguments: dict[str, Any], login_transport: Any = None
 ) -> tuple[Connection, list[str]]:
     """Take everything that decides how a connection is made out of httpx's arguments, and read the environment once.
@@ -96,13 +96,13 @@ def settle_connection(
     if given["http2"] or mounts or transport is not None or login_transport is not None:
         from . import transports  # noqa: PLC0415 - rarely needed
 
-        mounts = transports.settle_mounts(mounts, problems)
+        mounts = transports.check_mounts(mounts, problems)
         problems += transports.unfit_transports(transport, mounts, login_transport)
         if given["http2"] and not transports.accepts(http2=True):
             problems.append("http2=True needs an extra of httpx: pip install 'httpx[http2]'.")
     from_environment = trust_env and transport is None
     if given["proxy"] is not None or (from_environment and getproxies()):
-        from .proxies import settle_proxies  # noqa: PLC0415 - likewise
+        from .proxies import find_proxies  # noqa: PLC0415 - likewise
 
-        proxies = settle_proxies(given["proxy"], context, problems, from_environment=from_environment)
+        proxies = find_proxies(given["proxy"], context, problems, from_environment=from_environment)
     return Connection(options, proxies, transport, mounts, login_transport), problems

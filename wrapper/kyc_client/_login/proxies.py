@@ -25,7 +25,7 @@ _NO_PROXY = (
 )
 
 
-def settle_proxies(
+def find_proxies(
     proxy: Any, context: ssl.SSLContext, problems: list[str], *, from_environment: bool
 ) -> dict[str, httpx.Proxy | None]:
     """The proxies by URL pattern, as httpx mounts them. None stands for a direct connection."""

@@ -35,7 +35,7 @@ def unfit_transports(transport: Any, mounts: Mapping[str, Any], login_transport:
     return list(problems)
 
 
-def settle_mounts(mounts: Any, problems: list[str]) -> dict[str, Any]:
+def check_mounts(mounts: Any, problems: list[str]) -> dict[str, Any]:
     """The caller's `mounts=` as a dictionary, which is empty if httpx would not take them."""
     try:
         result = dict(mounts or {})

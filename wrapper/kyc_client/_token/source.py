@@ -266,7 +266,7 @@ def wait_sync(steps: Steps) -> Lease:
             lease: Lease = arrival.value
             return lease
         with contextlib.suppress(TimeoutError):
-            flight.future.result(flight.patience())
+            flight.future.result(flight.seconds_to_wait())
 
 
 async def wait_async(steps: Steps) -> Lease:
@@ -277,7 +277,7 @@ async def wait_async(steps: Steps) -> Lease:
         except StopIteration as arrival:
             lease: Lease = arrival.value
             return lease
-        await wait_for(flight.future, flight.patience())
+        await wait_for(flight.future, flight.seconds_to_wait())
 
 
 def living_sources() -> list[TokenSource]:

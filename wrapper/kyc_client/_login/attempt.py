@@ -77,10 +77,12 @@ def _open(endpoint: LoginEndpoint, exchange: _Exchange, within: float) -> httpx.
     transport, mounts = endpoint.connection.for_login.transports(
         httpx.HTTPTransport, borrow=lambda transport: BorrowedTransport(transport, within)
     )
+    headers = httpx.Headers(endpoint.headers)
+    headers.update(_OUR_HEADERS)
     limits = {name: min(within, seconds or within) for name, seconds in endpoint.timeout.as_dict().items()}
     return httpx.Client(
         base_url=endpoint.base_url,
-        headers={**endpoint.headers, **_OUR_HEADERS},
+        headers=headers,
         timeout=httpx.Timeout(**limits),
         transport=_WatchedTransport(transport, exchange),
         mounts={pattern: mount and _WatchedTransport(mount, exchange) for pattern, mount in mounts.items()},

@@ -124,10 +124,22 @@ def settle_connection(
     mounts = _settle_mounts(mounts, problems)
     if options["http2"] and not _accepts(http2=True):
         problems.append("http2=True needs an extra of httpx: pip install 'httpx[http2]'.")
-    if login_transport is None:
-        named = [("The transport=", transport), *(("A transport in mounts=", mount) for mount in mounts.values())]
-        problems += [_NEEDS_LOGIN_TRANSPORT.format(name) for name, given in named if _needs_a_loop(given)][:1]
+    problems += _unfit_transports(transport, mounts, login_transport)
     return Connection(options, proxies, transport, mounts, login_transport), problems
+
+
+def _unfit_transports(transport: Any, mounts: Mapping[str, Any], login_transport: Any) -> list[str]:
+    """What is wrong with the caller's transports."""
+    named = [("The transport=", transport), *(("A transport in mounts=", mount) for mount in mounts.values())]
+    problems: dict[str, None] = {}
+    for name, given in (*named, ("The login_transport=", login_transport)):
+        if given is None or hasattr(given, "handle_request"):
+            continue
+        if not hasattr(given, "handle_async_request"):
+            problems[f"{name} is no transport. A good one is httpx.HTTPTransport()."] = None
+        elif login_transport is None:
+            problems[_NEEDS_LOGIN_TRANSPORT.format(name)] = None
+    return list(problems)
 
 
 def _settle_mounts(mounts: Any, problems: list[str]) -> dict[str, Any]:
@@ -227,10 +239,6 @@ def _accepts(**arguments: Any) -> bool:
     except Exception:  # noqa: BLE001 - its complaints have no common class
         return False
     return True
-
-
-def _needs_a_loop(transport: Any) -> bool:
-    return transport is not None and not hasattr(transport, "handle_request")
 
 
 def _is_sync(transport: Any) -> bool:

@@ -171,7 +171,13 @@ class LoginEndpoint:
             transport=_WatchedTransport(transport, exchange),
             mounts={pattern: mount and _WatchedTransport(mount, exchange) for pattern, mount in mounts.items()},
             trust_env=False,
+            event_hooks={"response": [_unbind]},
         )
+
+
+def _unbind(response: httpx.Response) -> None:
+    """Take an answer apart from its stream. httpx ties each to the other, and such a cycle would keep the token."""
+    response.stream = httpx.ByteStream(b"")
 
 
 class _Exchange:

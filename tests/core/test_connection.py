@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import ssl
+import subprocess
 import sys
 from typing import Any
 
@@ -320,3 +321,20 @@ def test_nothing_is_shown() -> None:
     assert CANARY not in repr(connection)
     assert not hasattr(connection, "__dict__")
     assert isinstance(connection._options["verify"], ssl.SSLContext)
+
+
+@pytest.mark.parametrize(("kind", "loaded"), [("AsyncHTTPTransport", True), ("HTTPTransport", False)])
+def test_asyncio_is_loaded_early(kind: str, loaded: bool) -> None:  # noqa: FBT001 - a parameter
+    """Asyncio is loaded when a login will need it, because a fork may hang on an import in the login's thread."""
+    code = f"""
+import sys
+import httpx
+from kyc_client._login.connection import settle_connection
+transport = httpx.{kind}(verify=False)
+for name in [name for name in sys.modules if name.split(".")[0] == "asyncio"]:
+    del sys.modules[name]
+settle_connection(httpx.URL("https://kyc.example.com"), {{"transport": transport, "verify": False}}, transport)
+print("asyncio" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)  # noqa: S603 - our own code
+    assert done.stdout.strip() == str(loaded)

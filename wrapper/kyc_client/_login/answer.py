@@ -157,9 +157,9 @@ class Raised:
 def _forget_frames(error: BaseException) -> None:
     """Cut an exception, and those that it groups, off from the frames that they passed and from other exceptions."""
     error.__traceback__ = error.__context__ = error.__cause__ = None
-    inner: tuple[BaseException, ...] = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
-    for each in inner:
-        _forget_frames(each)
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+            _forget_frames(inner)  # pyright: ignore[reportUnknownArgumentType]
 
 
 class Answer:

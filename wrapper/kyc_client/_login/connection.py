@@ -5,6 +5,7 @@ Nothing after `settle_connection` reads the environment. So a login cannot take 
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import ipaddress
 import os
@@ -65,6 +66,8 @@ class Connection:
         # already, and keeps its mounts.)
         own = login_transport is not None and login_transport is not transport
         self._login = Connection(options, {}, login_transport) if own else self
+        if not all(mount is None or _is_sync(mount) for mount in (transport, *self._mounts.values())):
+            importlib.import_module("asyncio")  # Now: a fork may cut an import in a login's thread in two.
 
     def sync_transports(self, limits: httpx.Limits) -> SyncTransports:
         """The `transport=` and `mounts=` of a new `httpx.Client`."""

@@ -20,7 +20,7 @@ BASE_URL = "API_BASE_URL"
 LOGIN = "API_LOGIN"
 PASSWORD = "API_PASSWORD"  # noqa: S105 - the name of a variable, not a password
 
-# The server refuses a form field over 1 MiB anyway; a secret file that is longer is the wrong file.
+# A longer file is the wrong one. (The server refuses a form field of more than 1 MiB.)
 _MAX_SECRET_BYTES = 64 * 1024
 # Seconds to wait for what a FIFO brings. A login as a whole has 20.
 _MAX_WAIT = 5.0
@@ -29,10 +29,10 @@ _MAX_WAIT = 5.0
 class Credentials(Masked):
     """A login and its password, as handed out by the provider.
 
-    Frozen; `repr`, `str` and `format` show neither, and pickling raises `TypeError`.
+    Frozen. `repr`, `str` and `format` show neither, and pickling raises `TypeError`.
 
     Args:
-        username: the login. It is sent exactly as it is: no stripping, no change of case, no normalisation.
+        username: the login. It is sent exactly as it is, without stripping, change of case or normalisation.
         password: the password, likewise.
 
     Raises:
@@ -64,11 +64,12 @@ class Credentials(Masked):
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Credentials:
         """Read `API_LOGIN` and `API_PASSWORD`, or the files that `API_LOGIN_FILE` and `API_PASSWORD_FILE` name.
 
-        A single newline at the end of a file is dropped (editors and `echo` put it there); nothing else is changed.
+        A single newline at the end of a file is dropped, because editors and `echo` put it there. Nothing else is
+        changed.
 
         Args:
-            environ: the environment to read; by default `os.environ`, as it is now. (Were it the default itself,
-                `help()` would print it, passwords included.)
+            environ: the environment to read. None means `os.environ` as it is now. (If `os.environ` were the default
+                itself, `help()` would print it with its passwords.)
 
         Raises:
             ConfigurationError: a variable is missing, blank, set twice (`X` and `X_FILE`) or unusable. One error names
@@ -101,10 +102,11 @@ class EnvironmentCredentials:
         return Credentials(values[LOGIN], values[PASSWORD])
 
     def _read(self, path: str) -> tuple[str, str | None]:
-        if path in self._kept and not _is_regular(path):
+        again = os.path.isfile(path)  # noqa: PTH113 - pathlib raises for what is no path
+        if path in self._kept and not again:
             return self._kept[path], None
         text, problem = _read_file(path)
-        if problem is None and text and not _is_regular(path):
+        if text and not again:
             self._kept[path] = text
         return text, problem
 
@@ -125,20 +127,8 @@ def check_environment(*names: str) -> tuple[str | None, str | None]:
 
 def _look_at(path: str) -> tuple[str, str | None]:
     """`_read_file` for a regular file. Any other file only has to be there: to read it would use it up."""
-    try:
-        os.stat(path)  # noqa: PTH116 - pathlib takes no surrogates on some systems
-    except (OSError, ValueError):
-        return _read_file(path)
-    return _read_file(path) if _is_regular(path) else ("not read yet", None)
-
-
-def _is_regular(path: str) -> bool:
-    """Whether a file, or a folder, gives the same content each time."""
-    try:
-        mode = os.stat(path).st_mode  # noqa: PTH116 - as above
-    except (OSError, ValueError):
-        return False
-    return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
+    once = os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)  # noqa: PTH110, PTH112, PTH113 - pathlib raises for some
+    return ("not read yet", None) if once else _read_file(path)
 
 
 def read_environment(

@@ -169,14 +169,14 @@ class TokenSource:
             threads = [*self._hanging, flight.thread]
             self._hanging = [thread for thread in threads if thread is not None and thread.is_alive()]
             rests = len(self._hanging) > _MAX_HANGING
-        # Late, because nobody ran. Whoever comes now has not waited, and must not fail for it.
-        stood_still = flight.late() > GRACE
-        self._land(flight, None if stood_still else timed_out(flight, _HANGING_SECONDS if rests else None))
+        self._land(flight, timed_out(flight, _HANGING_SECONDS if rests else None))
         flight.close()
 
     def _land(self, flight: Flight, outcome: Outcome | None) -> None:
         """Remember the outcome, wake everyone who waits, and tell the log. Of two outcomes, the first counts."""
         failed = None
+        if flight.stood_still and not isinstance(outcome, Lease):
+            outcome = None  # Whoever comes now has not waited for it, and must not fail for it.
         try:
             with self._lock:
                 if self._flight is not flight:

@@ -70,7 +70,7 @@ class TokenSource:
         # Written under the lock. Read under the lock, except for `_policy.lease`.
         self._policy = Policy()
         self._flight: Flight | None = None
-        self._hanging: list[threading.Thread] = []
+        self._hanging: set[threading.Thread] = set()
         self._use(clock)
         _fork.register(self)
 
@@ -167,8 +167,8 @@ class TokenSource:
         if flight.has_landed:
             return
         with self._lock:
-            threads = [*self._hanging, flight.thread]
-            self._hanging = [thread for thread in threads if thread is not None and thread.is_alive()]
+            threads = {*self._hanging, flight.thread}
+            self._hanging = {thread for thread in threads if thread is not None and thread.is_alive()}
             rests = len(self._hanging) > _MAX_HANGING
         self._land(flight, timed_out(flight, _HANGING_SECONDS if rests else None))
         flight.close()
@@ -249,7 +249,7 @@ class TokenSource:
         """Start anew in a forked child. The token is as good as before, but the parent's login never lands here."""
         self._lock = threading.RLock()
         self._flight = None
-        self._hanging = []
+        self._hanging = set()
 
 
 def _ends_its_thread(error: BaseException) -> bool:

@@ -1,82 +1,44 @@
-"""`TokenSource` with a clock that stands still and an endpoint without a network: the policy, case by case."""
+"""`TokenSource`, `Flight` and `Login` with real threads, an endpoint without a network, and a clock that stands still.
+
+What is remembered, and what follows from it, is the policy's: `test_policy` has the tables. Interruptions at every line
+are in `test_interruption`.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
-import itertools
-import math
-import random
-import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
+import trio
 
-from kyc_client import (
-    BadCredentialsError,
-    ConfigurationError,
-    Credentials,
-    LoginRefusedError,
-    LoginResponseError,
-    LoginUnavailableError,
-    UserNotVerifiedError,
-)
+from kyc_client import BadCredentialsError, ConfigurationError, Credentials, LoginResponseError, LoginUnavailableError
 from kyc_client._clock import Clock
-from kyc_client._login.answer import Failure, Grant
+from kyc_client._login.answer import Failure, Grant, Raised
+from kyc_client._login.connection import settle_connection
+from kyc_client._login.endpoint import LoginEndpoint
 from kyc_client._token import flight as flight_module
-from kyc_client._token.flight import Backoff, Flight, TokenSource, wait_async, wait_sync
-from kyc_client._token.lease import Lease, Phase
-from kyc_client._token.loops import run_on_private_loop, runner_of_this_task
+from kyc_client._token import source as source_module
+from kyc_client._token.flight import GRACE, Flight
+from kyc_client._token.lease import Phase
+from kyc_client._token.reporter import Reporter
+from kyc_client._token.source import TokenSource, wait_sync
+from kyc_client.events import LoginFailed, LoginStarted
+from tests.core.test_secret import CANARY, rendered
 from tests.support.clocks import Time
-from tests.support.colours import Asyncio, Trio
-from tests.support.fault_server import FaultServer
+from tests.support.endpoint import PATIENCE, WAYS, A, B, Caller, Endpoint, Gate, crowd, settle, take
 
 if TYPE_CHECKING:
-    import types
     from collections.abc import Callable
 
-A = Credentials("fake-user", "fake-password-a")
-B = Credentials("fake-user", "fake-password-b")
+    from kyc_client.events import Event
 
 UNAVAILABLE = Failure(LoginUnavailableError, "The login was answered 503.", {"status_code": 503})
 UNUSABLE = Failure(LoginResponseError, "No token.", {"status_code": 200})
 BAD = Failure(BadCredentialsError, "Wrong.", {"status_code": 400, "code": "LOGIN_BAD_CREDENTIALS"})
-
-
-class Endpoint:
-    """Answers attempts from a script, the last entry again and again; a callable entry is called."""
-
-    needs_loop = False
-
-    def __init__(self, time: Time, lifetime: float = 1000.0) -> None:
-        self.time = time
-        self.lifetime = lifetime
-        self.tried: list[Credentials] = []
-        self.within: list[float] = []
-        self.ways: list[Any] = []
-        self.clocks: list[Clock] = []
-        self.script: list[Any] = [self.grant]
-
-    def grant(self) -> Grant:
-        token = FaultServer.new_token(_Mint, exp=int(self.time.wall + self.lifetime))  # type: ignore[arg-type]
-        return Grant(token, self.time.wall)
-
-    def attempt(self, credentials: Credentials, *, within: float, clock: Clock, run_async: Any, **_: Any) -> Any:
-        self.tried.append(credentials)
-        self.clocks.append(clock)
-        self.within.append(within)
-        self.ways.append(run_async)
-        result = self.script.pop(0) if len(self.script) > 1 else self.script[0]
-        return result() if callable(result) else result
-
-
-class _Mint:
-    """Just enough of a server to make different tokens."""
-
-    _lock = threading.Lock()
-    _issued = 0
-    _valid: set[str] = set()  # noqa: RUF012 - shared on purpose, so that all tokens of the tests differ
-    lifetime = 0.0
 
 
 @pytest.fixture
@@ -87,7 +49,7 @@ def time() -> Time:
 
 @pytest.fixture
 def endpoint(time: Time) -> Endpoint:
-    """An endpoint that issues tokens of 1000 s."""
+    """An endpoint that issues tokens of 1000 s: soft from 820 s on, hard from 970 s on."""
     return Endpoint(time)
 
 
@@ -97,247 +59,227 @@ def source(endpoint: Endpoint, time: Time) -> TokenSource:
     return TokenSource(endpoint, lambda: A, time.clock)
 
 
-def take(source: TokenSource, *, patient: bool = False) -> Lease:
-    """What a request does to get a token."""
-    return source.fresh() or wait_sync(source.acquire(patient=patient))
+@pytest.fixture
+def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No thread can be started any more: the interpreter shuts down, or the system has no more of them."""
+    monkeypatch.setattr(threading.Thread, "start", raising(RuntimeError("can't start new thread")))
 
 
-def refused(source: TokenSource, lease: Lease) -> bool:
-    """What a request does on a 401 for a token that was there when it came."""
-    return source.reject(lease, since=math.inf, repeatable=True)
+def raising(error: BaseException) -> Callable[..., Any]:
+    """A function that raises this."""
+
+    def function(*_: Any, **__: Any) -> Any:
+        raise error
+
+    return function
 
 
-def refused_anew(source: TokenSource, lease: Lease) -> bool:
-    """What a request does on a 401 for a token whose login was made for it."""
-    return source.reject(lease, since=lease.began, repeatable=True)
-
-
-def settle(source: TokenSource) -> None:
-    """Wait for the login that runs in the background, if there is one."""
-    flight = source._flight
-    if flight is not None:
-        flight.future.result(10)
-
-
-# The phases of a token (1000 s: soft from 1000 - 200 * 0.9 = 820, hard from 970)
-
-
-@pytest.mark.parametrize(
-    ("age", "waits", "renews"),
-    [
-        pytest.param(0, False, False, id="fresh"),
-        pytest.param(819, False, False, id="last fresh second"),
-        pytest.param(821, False, True, id="soft"),
-        pytest.param(969, False, True, id="last soft second"),
-        pytest.param(971, True, True, id="hard"),
-        pytest.param(999, True, True, id="last hard second"),
-        pytest.param(1001, True, True, id="expired"),
-    ],
-)
-def test_what_a_request_does_in_each_phase(
-    source: TokenSource, endpoint: Endpoint, time: Time, age: float, *, waits: bool, renews: bool
-) -> None:
-    """Fresh: used. Soft: used, and renewed in the background. Hard and expired: waited for."""
-    old = take(source)
-    time.advance(age)
-    lease = take(source)
-    settle(source)
-    assert (lease is not old) == waits
-    assert len(endpoint.tried) == 1 + renews
-    assert (source.fresh() is not old) == renews
-
-
-def test_request_that_can_not_be_repeated_waits_in_the_soft_phase(
-    source: TokenSource, endpoint: Endpoint, time: Time
-) -> None:
-    """C5: before a body that cannot be sent twice goes out, the token is made comfortably valid."""
-    old = take(source)
-    time.advance(900)
-    assert take(source, patient=True) is not old
-    assert len(endpoint.tried) == 2
-
-
-def test_nobody_waits_for_a_renewal_in_the_soft_phase(source: TokenSource, endpoint: Endpoint, time: Time) -> None:
-    """A renewal that takes its time: every request meanwhile uses the old token, and starts no second one."""
-    old = take(source)
-    time.advance(900)
-    gate = threading.Event()
-    endpoint.script = [lambda: gate.wait(10) and endpoint.grant()]
-    assert [take(source) for _ in range(20)] == [old] * 20
-    assert wait_sync(source.acquire()) is old
-    gate.set()
-    settle(source)
-    assert take(source) is not old
-    assert len(endpoint.tried) == 2
+# The hot path
 
 
 @pytest.mark.parametrize("clock", ["monotonic", "wall"])
-def test_short_cut_agrees_with_the_policy(source: TokenSource, endpoint: Endpoint, time: Time, clock: str) -> None:
-    """The hot path does not ask for the phase; a token gets soft at the same moment for it, by either clock alone."""
+def test_hot_path_agrees_with_the_policy(source: TokenSource, time: Time, clock: str) -> None:
+    """It does not ask for the phase. By either clock alone, a token stops being fresh at the same moment for both."""
     lease = take(source)
-    setattr(time, clock, getattr(lease, f"fresh_until_{clock}"))
-    assert lease.phase(time.monotonic, time.wall) is Phase.SOFT
+    setattr(time, clock, getattr(lease.fresh_until, clock))
+    assert lease.phase(time.clock.now()) is Phase.SOFT
     assert source.fresh() is None
     setattr(time, clock, getattr(time, clock) - 0.01)
     assert source.fresh() is lease
 
 
-@pytest.mark.parametrize("age", [900, 980], ids=["soft", "hard"])
-@pytest.mark.parametrize("failure", [UNAVAILABLE, UNUSABLE, BAD], ids=lambda failure: failure.kind.__name__)
-def test_failed_renewal_is_not_felt_while_the_token_works(
-    source: TokenSource, endpoint: Endpoint, time: Time, age: float, failure: Failure
-) -> None:
-    """F8: the old token is used, the next renewal is put off; once the token has expired, the error comes out."""
+# Single flight
+
+
+def test_one_login_for_all(source: TokenSource, endpoint: Endpoint) -> None:
+    """A1, A2: threads and tasks of asyncio and trio wait for one login, and get its token."""
+    gate = Gate(endpoint.grant)
+    endpoint.script = [gate]
+    callers = crowd(source, 9)
+    gate.opened.set()
+    assert {caller.lease() for caller in callers} == {source.fresh()}
+    assert len(endpoint.tried) == 1
+
+
+def test_no_one_waits_for_a_renewal_in_the_soft_phase(source: TokenSource, endpoint: Endpoint, time: Time) -> None:
+    """While a renewal takes its time, requests use the old token and start no second one."""
     old = take(source)
-    time.advance(age)
-    endpoint.script = [failure]
-    assert take(source) is old
+    time.advance(900)
+    gate = Gate(endpoint.grant)
+    endpoint.script = [gate]
+    assert [take(source) for _ in range(20)] == [old] * 20
+    assert gate.arrived.wait(PATIENCE)
+    gate.opened.set()
     settle(source)
-    tried = len(endpoint.tried)
-    assert [take(source) for _ in range(10)] == [old] * 10
-    assert len(endpoint.tried) == tried
-    time.advance(1000)
-    with pytest.raises(failure.kind):
+    assert take(source) is not old
+    assert len(endpoint.tried) == 2
+
+
+def test_renewal_under_way_serves_those_who_need_another_token(
+    source: TokenSource, endpoint: Endpoint, time: Time
+) -> None:
+    """A 401 during a renewal drops the token, and waits for this renewal instead of a second login."""
+    old = take(source)
+    time.advance(900)
+    gate = Gate(endpoint.grant)
+    endpoint.script = [gate]
+    assert take(source) is old
+    assert source.rejected(old)
+    callers = [Caller(source, way, other_than=old) for way in WAYS]
+    assert all(caller.waits.wait(PATIENCE) for caller in callers)
+    gate.opened.set()
+    assert {caller.lease() for caller in callers} == {source.fresh()}
+    assert len(endpoint.tried) == 2
+
+
+@pytest.mark.parametrize("failure", [UNAVAILABLE, UNUSABLE, BAD], ids=lambda failure: failure.kind.__name__)
+def test_failure_is_shared_with_fresh_errors(source: TokenSource, endpoint: Endpoint, failure: Failure) -> None:
+    """A4: all who wait for a failing login get its error, and no two of them the same object."""
+    gate = Gate(failure)
+    endpoint.script = [gate, failure]
+    callers = crowd(source)
+    gate.opened.set()
+    errors = [caller.error() for caller in callers]
+    assert {type(error) for error in errors} == {failure.kind}
+    assert len({id(error) for error in errors}) == 6
+    assert [error.cached for error in errors if isinstance(error, failure.kind)] == [False] * 6
+    attempts = 3 if failure is UNAVAILABLE else 1
+    assert len(endpoint.tried) == attempts
+    with pytest.raises(failure.kind) as caught:
         take(source)
+    assert caught.value.cached
+    assert len(endpoint.tried) == attempts
 
 
 @pytest.mark.parametrize(
-    ("failure", "pause"), [(UNAVAILABLE, 1), (UNUSABLE, 1), (BAD, 60)], ids=["unavailable", "unusable", "refused"]
+    "original", [AssertionError("not mocked"), pytest.fail.Exception("no call expected")], ids=repr
 )
-def test_failed_renewal_is_tried_again_once_its_pause_is_over(
-    source: TokenSource, endpoint: Endpoint, time: Time, failure: Failure, pause: float
+def test_tests_own_word_reaches_every_waiter_as_a_copy(
+    source: TokenSource, endpoint: Endpoint, original: BaseException
 ) -> None:
-    """F8: not before, and not only when the token has expired."""
+    """What respx or `pytest.fail` raises in a transport is raised at once in every caller, and is not remembered."""
+    gate = Gate(Raised(original))
+    endpoint.script = [gate, endpoint.grant]
+    callers = crowd(source)
+    gate.opened.set()
+    errors = [caller.error() for caller in callers]
+    assert {(type(error), str(error)) for error in errors} == {(type(original), str(original))}
+    assert len({id(error) for error in [*errors, original]}) == 7
+    assert len(endpoint.tried) == 1
     take(source)
-    time.advance(850)
-    endpoint.script = [failure]
-    take(source)
-    settle(source)
-    tried = len(endpoint.tried)
-    time.advance(pause - 0.25)
-    take(source)
-    settle(source)
-    assert len(endpoint.tried) == tried
-    time.advance(0.25)
-    take(source)
-    settle(source)
-    assert len(endpoint.tried) > tried
 
 
-def test_token_without_a_known_end_is_used_until_it_is_refused(
+# Everyone who has waited looks again
+
+
+def landed_and_not_yet_noticed(source: TokenSource, **acquire: Any) -> Any:
+    """The steps of a caller whose login has landed, and who has not woken yet."""
+    steps = source.acquire(**acquire)
+    next(steps).future.result(PATIENCE)
+    return steps
+
+
+@pytest.mark.parametrize("what", ["dropped", "expired"])
+def test_token_that_is_gone_when_a_waiter_wakes(source: TokenSource, endpoint: Endpoint, time: Time, what: str) -> None:
+    """B1, F6: a waiter that wakes late never uses a dropped or expired token. It waits for another login."""
+    steps = landed_and_not_yet_noticed(source)
+    old = source.fresh()
+    assert old is not None
+    if what == "dropped":
+        assert source.rejected(old)
+    else:
+        time.advance(1000)
+    lease = wait_sync(steps)
+    assert lease is not old
+    assert lease is source.fresh()
+    assert len(endpoint.tried) == 2
+
+
+def test_waiter_uses_the_newest_token(source: TokenSource, endpoint: Endpoint) -> None:
+    """Its login brought another one, which has been replaced before it woke."""
+    steps = landed_and_not_yet_noticed(source)
+    old = source.fresh()
+    assert old is not None
+    source.rejected(old)
+    newest = take(source)
+    assert wait_sync(steps) is newest
+    assert len(endpoint.tried) == 2
+
+
+def test_waiter_of_a_failed_login_uses_a_token_that_came_meanwhile(
     source: TokenSource, endpoint: Endpoint, time: Time
 ) -> None:
-    """An opaque token has no phases; only a 401 ends it."""
-    endpoint.script = [Grant("opaque-fake-token", None)]
-    lease = take(source)
-    time.advance(10**9)
-    assert take(source) is lease
-    assert refused(source, lease)
-    assert take(source) is not lease
+    """Its login failed, and the next one succeeded before it woke."""
+    endpoint.script = [UNUSABLE, endpoint.grant]
+    steps = landed_and_not_yet_noticed(source)
+    time.advance(1)
+    newer = take(source)
+    assert wait_sync(steps) is newer
 
 
-@pytest.mark.parametrize("jump", [86400.0, -86400.0])
-def test_jump_of_the_wall_clock_costs_one_login_at_most(
-    source: TokenSource, endpoint: Endpoint, time: Time, jump: float
+def test_waiter_never_gets_the_token_that_was_refused_to_it(
+    source: TokenSource, endpoint: Endpoint, time: Time
 ) -> None:
-    """F5: a clock that jumps by a day is followed by ten requests and at most one login."""
-    take(source)
-    time.wall += jump
-    for _ in range(10):
-        take(source)
-        settle(source)
-    assert len(endpoint.tried) <= 2
-
-
-def test_suspended_machine_notices_by_the_wall_clock(source: TokenSource, endpoint: Endpoint, time: Time) -> None:
-    """F5: the monotonic clock stands still in a suspended machine; the token has expired all the same."""
-    take(source)
-    time.wall += 5000
-    take(source)
-    assert len(endpoint.tried) == 2
-
-
-@pytest.mark.parametrize("skew", [86400.0, -86400.0])
-def test_wrong_clock_is_no_reason_to_log_in_again(endpoint: Endpoint, time: Time, skew: float) -> None:
-    """F3: a clock that is wrong by a day: the server's own Date gives the lifetime, and renewals come when due."""
-    endpoint.script = [lambda: Grant(endpoint.grant().value, time.wall)]
-    skewed = Clock(monotonic=time.clock.monotonic, wall=lambda: time.wall + skew, random=time.clock.random)
-    source = TokenSource(endpoint, lambda: A, skewed)
-    for _ in range(10):
-        take(source)
-    time.advance(819)
-    take(source)
-    assert len(endpoint.tried) == 1
-    time.advance(2)
+    """B2: the token stays for others, because a login is known to be pointless. This request gets the refusal."""
+    old = take(source)
+    time.advance(850)
+    endpoint.script = [BAD]
     take(source)
     settle(source)
+    time.advance(1)
+    assert source.rejected(old)
+    with pytest.raises(BadCredentialsError):
+        wait_sync(source.acquire(other_than=old))
+    assert take(source) is old
+
+
+@pytest.mark.parametrize("first", ["success", "failure"])
+def test_login_begun_before_a_reset(source: TokenSource, endpoint: Endpoint, first: str) -> None:
+    """B11: it installs nothing. Who waited for it, and who comes after the reset, log in again together."""
+    gate = Gate(endpoint.grant if first == "success" else BAD)
+    second = Gate(endpoint.grant)
+    endpoint.script = [gate, second]
+    before = crowd(source)
+    source.reset()
+    after = crowd(source)
+    assert len(endpoint.tried) == 1
+    gate.opened.set()
+    assert second.arrived.wait(PATIENCE)
+    assert source.status()[:3] == ("none", None, None)
+    second.opened.set()
+    assert {caller.lease() for caller in before + after} == {source.fresh()}
     assert len(endpoint.tried) == 2
 
 
-# Failed logins
-
-
-def test_back_off_is_as_long_as_it_says() -> None:
-    """It doubles from the first time on, also below a second, up to its limit, and is longer only if asked to be."""
-    backoff = Backoff(0.25, 0.75)
-    assert [(backoff.extend(100.0), backoff.until)[1] for _ in range(3)] == [100.25, 100.5, 100.75]
-    backoff.extend(100.0, 3.0)
-    assert backoff.until == 103
-    backoff.end()
-    backoff.extend(100.0, 0.1)
-    assert backoff.until == 100.25
+# Attempts, pauses and the deadline
 
 
 def test_unavailable_login_is_tried_three_times_with_full_jitter(
     source: TokenSource, endpoint: Endpoint, time: Time
 ) -> None:
-    """E12: pauses of random * 0.5 s and random * 1 s, then the error, with the time of the next try in it."""
+    """E12: pauses of chance * 0.5 s and chance * 1 s, then the error."""
     endpoint.script = [UNAVAILABLE]
     with pytest.raises(LoginUnavailableError) as caught:
         take(source)
     assert time.pauses == [0.25, 0.5]
+    assert len(endpoint.tried) == 3
     assert (caught.value.status_code, caught.value.cached, caught.value.retry_after) == (503, False, 1.0)
 
 
-def test_login_that_recovers_within_its_attempts_is_a_success(source: TokenSource, endpoint: Endpoint) -> None:
-    """A passing fault is not felt."""
+def test_login_that_recovers_within_its_attempts(source: TokenSource, endpoint: Endpoint) -> None:
+    """A passing fault is not noticed."""
     endpoint.script = [UNAVAILABLE, UNAVAILABLE, endpoint.grant]
-    take(source)
+    assert take(source) is source.fresh()
     assert len(endpoint.tried) == 3
 
 
-@pytest.mark.parametrize("failure", [UNAVAILABLE, UNUSABLE], ids=lambda failure: failure.kind.__name__)
-def test_cool_down_doubles_to_thirty_seconds_and_ends_with_a_success(
-    source: TokenSource, endpoint: Endpoint, time: Time, failure: Failure
-) -> None:
-    """While it lasts, calls fail at once with the same error, and nothing is sent; failures in a row make it longer."""
-    delays = []
+@pytest.mark.parametrize(
+    "failure", [UNUSABLE, BAD, Raised(AssertionError("not mocked"))], ids=lambda failure: failure.kind.__name__
+)
+def test_other_failures_are_not_tried_again(source: TokenSource, endpoint: Endpoint, failure: Any) -> None:
+    """A second attempt would get the same answer."""
     endpoint.script = [failure]
-    for _ in range(7):
-        with pytest.raises(failure.kind) as caught:
-            take(source)
-        assert not caught.value.cached
-        delays.append(caught.value.retry_after)
-        tried = len(endpoint.tried)
-        time.advance(delays[-1] - 0.01)
-        with pytest.raises(failure.kind) as again:
-            take(source)
-        assert (again.value.cached, again.value.retry_after) == (True, pytest.approx(0.01))
-        assert len(endpoint.tried) == tried
-        time.advance(0.01)
-    assert delays == [1, 2, 4, 8, 16, 30, 30]
-    endpoint.script = [endpoint.grant, failure]
-    lease = take(source)
-    refused(source, lease)
-    with pytest.raises(failure.kind) as caught:
-        take(source)
-    assert caught.value.retry_after == 1
-
-
-def test_unusable_answer_is_not_tried_again_in_the_same_login(source: TokenSource, endpoint: Endpoint) -> None:
-    """A portal that answers with HTML will do so again."""
-    endpoint.script = [UNUSABLE]
-    with pytest.raises(LoginResponseError):
+    with pytest.raises(failure.kind):
         take(source)
     assert len(endpoint.tried) == 1
 
@@ -354,7 +296,7 @@ def test_unusable_answer_is_not_tried_again_in_the_same_login(source: TokenSourc
         pytest.param(900.0, 1, [], 900, id="fifteen minutes"),
     ],
 )
-def test_retry_after_is_honoured(
+def test_retry_after(
     source: TokenSource,
     endpoint: Endpoint,
     time: Time,
@@ -363,7 +305,7 @@ def test_retry_after_is_honoured(
     pauses: list[float],
     cooldown: float,
 ) -> None:
-    """E13: waited for if it fits into the login's 20 s, else the login fails now, and the cool-down is that long."""
+    """E13: the login waits for it if it fits into its 20 s. Otherwise it fails now, and the cool-down is that long."""
     endpoint.script = [Failure(LoginUnavailableError, "429.", {"status_code": 429}, retry_after)]
     with pytest.raises(LoginUnavailableError) as caught:
         take(source)
@@ -378,164 +320,114 @@ def test_no_attempt_gets_more_time_than_is_left(source: TokenSource, endpoint: E
     assert endpoint.within == [20, 11, 2]
 
 
-def test_attempt_that_overran_the_deadline_leaves_the_next_one_a_moment(
-    source: TokenSource, endpoint: Endpoint, time: Time
-) -> None:
-    """A pause may end late; a timeout must not become zero or negative, which httpx would take for an error."""
-    clock = Clock(
-        monotonic=time.clock.monotonic,
-        wall=time.clock.wall,
-        random=time.clock.random,
-        pause=lambda _, seconds: time.advance(seconds + 30),  # type: ignore[arg-type, return-value]
-    )
+def test_no_attempt_after_the_deadline(endpoint: Endpoint, time: Time) -> None:
+    """A pause may end late. Then the login ends with what its last attempt brought."""
+
+    def pause_too_long(_: threading.Event, seconds: float) -> bool:
+        time.advance(seconds + 19.75)
+        return False
+
+    clock = Clock(monotonic=time.clock.monotonic, wall=time.clock.wall, random=time.clock.random, pause=pause_too_long)
     source = TokenSource(endpoint, lambda: A, clock)
     endpoint.script = [UNAVAILABLE]
-    with pytest.raises(LoginUnavailableError):
+    with pytest.raises(LoginUnavailableError) as caught:
         take(source)
-    assert endpoint.within == [20, 0.001]
+    assert caught.value.status_code == 503
+    assert endpoint.within == [20]
 
 
-# Refused credentials
+def test_no_attempt_after_landing(endpoint: Endpoint, time: Time) -> None:
+    """The deadline may pass in a pause, which then ends at once. The real clock's pause waits for that event."""
+    paused = threading.Event()
+
+    def pause(ended: threading.Event, _: float) -> bool:
+        paused.set()
+        return ended.wait(PATIENCE)
+
+    clock = Clock(monotonic=time.clock.monotonic, wall=time.clock.wall, random=time.clock.random, pause=pause)
+    source = TokenSource(endpoint, lambda: A, clock)
+    endpoint.script = [UNAVAILABLE]
+    steps = source.acquire()
+    flight = next(steps)
+    assert paused.wait(PATIENCE)
+    source._end(flight)
+    assert flight.thread is not None
+    flight.thread.join(PATIENCE)
+    assert not flight.thread.is_alive()
+    assert len(endpoint.tried) == 1
 
 
-def test_refused_credentials_are_remembered_longer_each_time(
-    source: TokenSource, endpoint: Endpoint, time: Time
-) -> None:
-    """G1, G2: one attempt per 60 s, doubling to 15 min; until then the same error at once, fresh for each caller."""
-    endpoint.script = [BAD]
-    delays = []
-    for _ in range(6):
-        with pytest.raises(BadCredentialsError) as caught:
-            take(source)
-        assert not caught.value.cached
-        delays.append(caught.value.retry_after)
-        tried = len(endpoint.tried)
-        time.advance(delays[-1] - 1)
-        errors = []
-        for _ in range(5):
-            with pytest.raises(BadCredentialsError) as again:
-                take(source)
-            errors.append(again.value)
-        assert len({id(error) for error in errors}) == 5
-        assert all(error.cached and error.retry_after == 1 for error in errors)
-        assert all(error.code == "LOGIN_BAD_CREDENTIALS" for error in errors)
-        assert len(endpoint.tried) == tried
-        time.advance(1)
-    assert delays == [60, 120, 240, 480, 900, 900]
+def test_credentials_that_come_after_the_deadline(endpoint: Endpoint, time: Time) -> None:
+    """E4: no attempt is made with them, and no event tells of a start after the failure."""
+    gate, events = Gate(A), list["Event"]()
+    source = TokenSource(endpoint, gate, time.clock, deadline=0.05, reporter=Reporter("", events.append))
+    steps = source.acquire()
+    flight = next(steps)
+    flight.future.result(PATIENCE)
+    with pytest.raises(LoginUnavailableError, match="not completed within"):
+        next(steps)
+    gate.opened.set()
+    assert flight.thread is not None
+    flight.thread.join(PATIENCE)
+    assert not flight.thread.is_alive()
+    assert endpoint.tried == []
+    assert [type(event) for event in events] == [LoginFailed]
 
 
-def test_other_credentials_are_tried_at_once(endpoint: Endpoint, time: Time) -> None:
-    """G2, E5: a corrected password works without waiting; the wrong one is still remembered."""
-    current = [A]
-    source = TokenSource(endpoint, lambda: current[0], time.clock)
-    endpoint.script = [BAD, endpoint.grant]
-    with pytest.raises(BadCredentialsError):
-        take(source)
-    current[0] = B
-    lease = take(source)
-    assert endpoint.tried == [A, B]
-    refused(source, lease)
-    current[0] = A
-    with pytest.raises(BadCredentialsError) as caught:
-        take(source)
-    assert caught.value.cached
-    assert endpoint.tried == [A, B]
+def test_jitter_of_a_token_is_chance(endpoint: Endpoint) -> None:
+    """F9: processes that log in together do not renew together."""
+    ends = set()
+    for chance in (0.0, 0.25, 0.75):
+        time = endpoint.time = Time()
+        time.random = chance
+        ends.add(take(TokenSource(endpoint, lambda: A, time.clock)).fresh_until)
+    assert len(ends) == 3
 
 
-def test_success_ends_the_memory_of_a_refusal(endpoint: Endpoint, time: Time, source: TokenSource) -> None:
-    """A user who has been verified meanwhile starts anew: the next refusal is remembered for 60 s again."""
-    unverified = Failure(UserNotVerifiedError, "Not verified.")
-    endpoint.script = [unverified, endpoint.grant, unverified]
-    with pytest.raises(UserNotVerifiedError):
-        take(source)
-    time.advance(60)
-    refused(source, take(source))
-    with pytest.raises(UserNotVerifiedError) as caught:
-        take(source)
-    assert caught.value.retry_after == 60
-
-
-def test_endless_supply_of_wrong_credentials_fills_no_memory(endpoint: Endpoint, time: Time) -> None:
-    """Only the latest refusals are kept, and the oldest goes first."""
-    supply = (Credentials("fake-user", f"fake-password-{number}") for number in range(100))
-    used: list[Credentials] = []
-
-    def next_credentials() -> Credentials:
-        used.append(next(supply))
-        return used[-1]
-
-    source = TokenSource(endpoint, next_credentials, time.clock)
-    endpoint.script = [Failure(LoginRefusedError, "No.", {"status_code": 403})]
-    for _ in range(40):
-        with pytest.raises(LoginRefusedError):
-            take(source)
-    assert list(source._refusals) == used[-16:]
+def test_life_of_a_token_counts_from_the_start_of_its_attempt(source: TokenSource, endpoint: Endpoint) -> None:
+    """F3: not from the start of the login, whose first attempts may have taken long."""
+    endpoint.script = [Failure(LoginUnavailableError, "429.", {}, 15.0), endpoint.grant]
+    assert take(source).seconds_left(source._clock.now()) == 1000
 
 
 # Where the credentials come from
 
 
-def test_configuration_error_is_not_remembered(endpoint: Endpoint, time: Time) -> None:
-    """E3: nothing was sent, so the next call tries again at once, and works once the cause is mended."""
-    problems = [ConfigurationError("API_LOGIN is not set"), None]
+def test_credentials_are_asked_for_once_a_second_and_not_sent_again(endpoint: Endpoint, time: Time) -> None:
+    """G2: a remembered refusal costs no login and no event. Corrected credentials work after a second."""
+    current, asked, events = [A], list[int](), list["Event"]()
 
     def credentials() -> Credentials:
-        problem = problems.pop(0)
-        if problem:
-            raise problem
-        return A
+        asked.append(1)
+        return current[0]
 
-    source = TokenSource(endpoint, credentials, time.clock)
+    source = TokenSource(endpoint, credentials, time.clock, reporter=Reporter("", events.append))
+    endpoint.script = [BAD, endpoint.grant]
+    for _ in range(5):
+        for cached in (False, *[True] * 9):
+            with pytest.raises(BadCredentialsError) as caught:
+                take(source)
+            assert caught.value.cached == (cached or len(asked) > 1)
+        time.advance(1)
+    assert len(asked) == 5
+    assert [type(event) for event in events] == [LoginStarted, LoginFailed]
+    current[0] = B
+    take(source)
+    assert endpoint.tried == [A, B]
+
+
+def test_configuration_error_is_not_remembered(endpoint: Endpoint, time: Time) -> None:
+    """E3: nothing was sent. The next call tries again at once, and works once the cause is gone."""
+    problems: list[Exception] = [ConfigurationError("API_LOGIN is not set")]
+    source = TokenSource(endpoint, lambda: raising(problems.pop())() if problems else A, time.clock)
     with pytest.raises(ConfigurationError, match="API_LOGIN is not set"):
         take(source)
     take(source)
     assert endpoint.tried == [A]
 
 
-def test_failing_credentials_callable_is_named_without_its_message(endpoint: Endpoint, time: Time) -> None:
-    """What it raised may hold a secret: the caller learns the kind only, also through the chain of causes."""
-
-    def credentials() -> Credentials:
-        raise OSError("canary-secret")
-
-    source = TokenSource(endpoint, credentials, time.clock)
-    with pytest.raises(ConfigurationError) as caught:
-        take(source)
-    assert str(caught.value) == "The credentials callable raised OSError. Call it by hand to see why."
-    assert caught.value.__cause__ is None
-    assert caught.value.__context__ is None
-
-
-def test_credentials_callable_must_return_credentials(endpoint: Endpoint, time: Time) -> None:
-    """A tuple is told from Credentials before anything is sent."""
-    source = TokenSource(endpoint, lambda: ("fake", "fake"), time.clock)  # type: ignore[arg-type, return-value]
-    with pytest.raises(ConfigurationError) as caught:
-        take(source)
-    what = "The credentials callable must be a plain function that returns kyc_client.Credentials."
-    assert str(caught.value) == what
-    assert endpoint.tried == []
-
-
-def test_async_credentials_callable_is_refused_and_leaves_no_coroutine_behind(endpoint: Endpoint, time: Time) -> None:
-    """It runs in a thread without a loop, so it has to be a plain function."""
-
-    async def credentials() -> Credentials:
-        raise AssertionError
-
-    source = TokenSource(endpoint, credentials, time.clock)  # type: ignore[arg-type]
-    with pytest.raises(ConfigurationError, match="plain function"):
-        take(source)
-
-
-def test_credentials_callable_that_uses_its_own_client_is_told_so(endpoint: Endpoint, time: Time) -> None:
-    """A10: it would wait for the login that waits for it."""
-    source = TokenSource(endpoint, lambda: take(source) and A, time.clock)
-    with pytest.raises(ConfigurationError, match="Give it a client of its own"):
-        take(source)
-
-
 def test_missing_credentials_do_not_disturb_a_token_that_works(endpoint: Endpoint, time: Time) -> None:
-    """In the soft phase, a renewal without credentials fails unseen, and is not tried on every request."""
+    """In the soft phase, a renewal without credentials fails unseen, and is not tried for every request."""
     asked = []
 
     def credentials() -> Credentials:
@@ -553,215 +445,286 @@ def test_missing_credentials_do_not_disturb_a_token_that_works(endpoint: Endpoin
     assert len(asked) == 2
 
 
-# After a 401
+def test_failing_credentials_callable_is_named_without_its_message(endpoint: Endpoint, time: Time) -> None:
+    """Its message may hold a secret. The caller learns the class only, and no frame or cause of it."""
+    source = TokenSource(endpoint, raising(OSError(CANARY)), time.clock)
+    with pytest.raises(ConfigurationError) as caught:
+        take(source)
+    assert str(caught.value) == "The credentials callable raised OSError. Call it by hand to see why."
+    assert CANARY not in rendered(caught.value)
 
 
-def test_rejected_token_is_dropped_by_generation_not_by_value(source: TokenSource, endpoint: Endpoint) -> None:
-    """B1, B3: two logins in one second yield the same token; a late 401 for the first leaves the second alone."""
-    twin = Grant("same-fake-token", None)
-    endpoint.script = [twin]
-    first = take(source)
-    assert refused(source, first)
-    second = take(source)
-    assert second.token == first.token
-    assert refused(source, first)
-    assert source.fresh() is second
+def test_tests_own_word_in_the_credentials_callable(endpoint: Endpoint, time: Time) -> None:
+    """`pytest.fail` in a credentials callable reaches the caller."""
+    source = TokenSource(endpoint, raising(pytest.fail.Exception("not to be called")), time.clock)
+    with pytest.raises(pytest.fail.Exception, match="not to be called"):
+        take(source)
 
 
-def test_stand_off_doubles_to_ten_seconds_and_ends_with_a_cure(
-    source: TokenSource, endpoint: Endpoint, time: Time
+def test_credentials_callable_must_return_credentials(endpoint: Endpoint, time: Time) -> None:
+    """A tuple is refused before anything is sent."""
+    source = TokenSource(endpoint, lambda: ("fake", "fake"), time.clock)  # type: ignore[arg-type, return-value]
+    with pytest.raises(ConfigurationError) as caught:
+        take(source)
+    what = "The credentials callable must be a plain function that returns kyc_client.Credentials."
+    assert str(caught.value) == what
+    assert endpoint.tried == []
+
+
+def test_async_credentials_callable_is_refused(endpoint: Endpoint, time: Time) -> None:
+    """The login's thread has no loop. No coroutine is left that was never awaited, which would be a warning here."""
+
+    async def credentials() -> Credentials:
+        raise AssertionError
+
+    source = TokenSource(endpoint, credentials, time.clock)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="plain function"):
+        take(source)
+
+
+@pytest.mark.parametrize("inline", [False, True], ids=["thread", "inline"])
+@pytest.mark.parametrize("where", ["credentials", "transport"])
+def test_code_in_the_login_that_uses_the_client_itself(
+    endpoint: Endpoint, time: Time, request: pytest.FixtureRequest, where: str, *, inline: bool
 ) -> None:
-    """A login that does not cure: 401s are left alone for 1, 2, 4, 8, 10 s; the token stays meanwhile."""
-    for delay in (1, 2, 4, 8, 10, 10):
-        old = take(source)
-        assert refused(source, old)
-        new = take(source)
-        assert not refused_anew(source, new)
-        time.advance(delay - 0.01)
-        assert not refused(source, new)
-        assert source.fresh() is new
-        time.advance(0.01)
-    assert refused(source, new)
-    cured = take(source)
-    source.cured()
-    assert refused(source, cured)
-    worse = take(source)
-    refused_anew(source, worse)
+    """A10: it would wait for the login that waits for it. The message says what to do instead."""
+    if inline:
+        request.getfixturevalue("no_threads")
+    found: list[str] = []
+
+    def use() -> None:
+        with pytest.raises(ConfigurationError) as caught:
+            take(source)
+        found.append(str(caught.value))
+
+    def grant() -> Grant:
+        use()
+        return endpoint.grant()
+
+    if where == "transport":
+        endpoint.script = [grant]
+    source = TokenSource(endpoint, lambda: use() or A if where == "credentials" else A, time.clock)
+    take(source)
+    what = "Code that runs during this client's login (its credentials callable, its on_event or its transport) uses "
+    assert found == [f"{what}the client itself. Give that code a client of its own."]
+
+
+# The watch
+
+
+def test_deadline_ends_the_wait_of_all_and_the_attempt(endpoint: Endpoint, time: Time) -> None:
+    """A14: an attempt that never ends. At the deadline everyone gets the error, and the attempt is closed."""
+    closed = threading.Event()
+
+    def stuck() -> Failure:
+        assert endpoint.on_open is not None
+        endpoint.on_open(closed.set)
+        closed.wait(PATIENCE)
+        return UNAVAILABLE
+
+    endpoint.script = [stuck]
+    source = TokenSource(endpoint, lambda: A, time.clock, deadline=0.2)
+    errors = [caller.error() for caller in crowd(source)]
+    assert {type(error) for error in errors} == {LoginUnavailableError}
+    assert {str(error) for error in errors} == {
+        "The login was not completed within 0.2 s. Try again later; check the network."
+    }
+    assert closed.wait(PATIENCE)
+    assert len(endpoint.tried) == 1
+
+
+def unflown(source: TokenSource, seconds: float = 20.0) -> Flight:
+    """A login that nobody flies: whoever was to start it was interrupted."""
+    source._flight = Flight(source._clock, seconds, 0, "cold")
+    return source._flight
+
+
+def test_login_that_nobody_ends_is_ended_by_who_waits(source: TokenSource, endpoint: Endpoint, time: Time) -> None:
+    """A6: the watch is late, but the process ran. Those who have waited get the time-out."""
+    lost = unflown(source)
+    steps = source.acquire()
+    assert next(steps) is lost
+    time.advance(20 + GRACE)
+    with pytest.raises(LoginUnavailableError, match="not completed within 20 s"):
+        next(steps)
     time.advance(1)
-    assert refused(source, worse)
+    take(source)
+    assert endpoint.tried == [A]
 
 
-def test_stand_off_counts_a_login_once_however_many_learn_of_it(
-    source: TokenSource, endpoint: Endpoint, time: Time
-) -> None:
-    """Forty requests that waited for the same useless login make it 1 s, not 10 s."""
-    lease = take(source)
-    for _ in range(40):
-        assert not refused_anew(source, lease)
-    time.advance(1)
-    assert refused(source, lease)
+def test_deadline_that_passed_while_nobody_ran(source: TokenSource, endpoint: Endpoint, time: Time) -> None:
+    """A later watch than that: the process stood still. Who waited and who comes now get a login together."""
+    lost = unflown(source)
+    steps = source.acquire()
+    assert next(steps) is lost
+    time.advance(20 + GRACE + 0.1)
+    assert take(source) is source.fresh()
+    assert wait_sync(steps) is source.fresh()
+    assert endpoint.tried == [A]
 
 
-def test_late_401_for_a_token_that_a_request_had_waited_for(source: TokenSource, endpoint: Endpoint) -> None:
-    """B1: by then there is a newer one: the request goes again with that, and no stand-off begins."""
-    old = take(source)
-    assert refused(source, old)
-    new = take(source)
-    assert refused_anew(source, old)
-    assert source.fresh() is new
-    assert refused(source, new)
-    assert len(endpoint.tried) == 2
-
-
-def test_401_in_a_cool_down_takes_the_token_from_nobody(source: TokenSource, endpoint: Endpoint, time: Time) -> None:
-    """F8: the call that met it fails as the login did; it does not cost the others a token that still serves them."""
+def test_renewal_during_which_nobody_ran(source: TokenSource, endpoint: Endpoint, time: Time) -> None:
+    """In the soft phase no one waits for it. The next request ends it, and starts another one."""
     old = take(source)
     time.advance(830)
-    endpoint.script = [Failure(LoginUnavailableError, "x", retry_after=100), endpoint.grant]
+    unflown(source)
+    time.advance(20 + GRACE)
     assert take(source) is old
-    settle(source)
-    with pytest.raises(LoginUnavailableError) as caught:
-        refused(source, old)
-    assert (caught.value.cached, caught.value.retry_after) == (True, 100)
-    assert not source.reject(old, since=math.inf, repeatable=False)
-    assert take(source) is old
-    assert len(endpoint.tried) == 2
-    time.advance(100)
-    assert refused(source, old)
-    assert take(source) is not old
-
-
-def test_newer_token_is_used_even_in_a_stand_off(source: TokenSource, time: Time) -> None:
-    """A 401 for a token that has been replaced costs no login, so that nothing speaks against another try."""
-    old = take(source)
-    refused(source, old)
-    new = take(source)
-    refused_anew(source, new)
-    assert refused(source, old)
-    assert take(source) is new
-
-
-def test_token_that_expired_on_the_way_is_not_held_against_the_login(
-    source: TokenSource, endpoint: Endpoint, time: Time
-) -> None:
-    """A long upload outlives a short token that it had waited for: that is no login without effect."""
-    endpoint.lifetime = 3
-    lease = take(source)
-    time.advance(4)
-    assert refused_anew(source, lease)
-    assert take(source) is not lease
-
-
-def test_token_from_a_login_begun_before_the_401_proves_nothing(
-    source: TokenSource, endpoint: Endpoint, time: Time
-) -> None:
-    """A renewal under way while all tokens are revoked: its token is refused too, and dropped, without a stand-off."""
-    first = take(source)
-    time.advance(900)
-    renewed = take(source)
-    settle(source)
-    renewed = take(source)
-    assert renewed is not first
-    since = time.monotonic + 1
-    assert source.reject(renewed, since=since, repeatable=True)
-    assert take(source) is not renewed
-
-
-def test_requests_that_can_not_be_repeated_drop_a_token_now_and_then_only(
-    source: TokenSource, endpoint: Endpoint, time: Time
-) -> None:
-    """A stream that is always refused: it never learns whether a login helps, so tokens are not dropped for each."""
-    for delay in (1, 2, 4, 8, 10, 10):
-        lease = take(source)
-        assert not source.reject(lease, since=math.inf, repeatable=False)
-        assert source.fresh() is None
-        lease = take(source)
-        time.advance(delay - 0.01)
-        assert not source.reject(lease, since=math.inf, repeatable=False)
-        assert source.fresh() is lease
-        time.advance(0.01)
-    source.cured()
-    assert not source.reject(take(source), since=math.inf, repeatable=False)
-    assert source.fresh() is None
-    time.advance(1)
-    assert not source.reject(take(source), since=math.inf, repeatable=False)
-    assert source.fresh() is None
-
-
-def test_request_that_can_be_repeated_is_mended_whatever_streams_do(source: TokenSource) -> None:
-    """The hold on drops by streams holds nobody else back."""
-    source.reject(take(source), since=math.inf, repeatable=False)
-    lease = take(source)
-    assert not source.reject(lease, since=math.inf, repeatable=False)
-    assert refused(source, lease)
-    assert take(source) is not lease
-
-
-# Reset
-
-
-def test_reset_forgets_token_refusals_and_cool_downs(source: TokenSource, endpoint: Endpoint) -> None:
-    """After reset() the next call logs in, whatever there was before."""
-    for failure in (BAD, UNAVAILABLE):
-        endpoint.script = [failure]
-        with pytest.raises(failure.kind):
-            take(source)
-        source.reset()
-        endpoint.script = [endpoint.grant]
-        lease = take(source)
-        source.reset()
-        assert take(source) is not lease
-        source.reset()
-
-
-@pytest.mark.parametrize("resets", [0, 2], ids=["first reset", "third reset"])
-@pytest.mark.parametrize("first", ["success", "failure"])
-def test_login_begun_before_a_reset_installs_nothing(
-    source: TokenSource, endpoint: Endpoint, first: str, resets: int
-) -> None:
-    """B11: who waited for it gets its outcome; who comes after the reset waits for it to end, and logs in anew."""
-    for _ in range(resets):
-        source.reset()
-    arrived, gate = threading.Event(), threading.Event()
-
-    def slow() -> Any:
-        arrived.set()
-        gate.wait(10)
-        return endpoint.grant() if first == "success" else BAD
-
-    endpoint.script = [slow, endpoint.grant]
-    results: dict[str, Any] = {}
-
-    def run(name: str) -> None:
-        try:
-            results[name] = take(source)
-        except BadCredentialsError as error:
-            results[name] = error
-
-    before = threading.Thread(target=run, args=("before",))
-    before.start()
-    arrived.wait(10)
-    old_flight = source._flight
-    source.reset()
-    steps = source.acquire()
-    assert next(steps) is old_flight
     assert len(endpoint.tried) == 1
-    gate.set()
-    before.join(10)
-    assert source.fresh() is None
-    after = wait_sync(steps)
-    assert source.fresh() is after
-    assert results["before"] is not after
-    assert isinstance(results["before"], Lease) == (first == "success")
-    if first == "failure":
-        assert results["before"].retry_after == 0
+    time.advance(0.1)
+    assert take(source) is old
+    settle(source)
+    assert source.fresh() is not old
     assert len(endpoint.tried) == 2
 
 
-def test_start_over_forgets_everything_and_goes_by_the_other_clock(
-    source: TokenSource, endpoint: Endpoint, time: Time
+def test_failure_after_standing_still_is_silent(source: TokenSource, endpoint: Endpoint, time: Time) -> None:
+    """The attempt that failed because the process was frozen fails no one. A token that came late is used."""
+
+    def freeze() -> Failure:
+        time.advance(100)
+        return UNAVAILABLE
+
+    endpoint.script = [freeze, endpoint.grant]
+    assert take(source) is source.fresh()
+    assert source.status().failed_logins == 0
+    assert len(endpoint.tried) == 2
+    source.reset()
+    endpoint.script = [lambda: freeze() and endpoint.grant()]
+    assert take(source) is source.fresh()
+    assert len(endpoint.tried) == 3
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_login_that_nobody_ends_is_ended_in_every_colour(
+    source: TokenSource, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    """What kyc_client.testing does to a client of a service that keeps it: a cold start at another time."""
+    """A6: a caller waits for a login that nobody flies or watches, but only a little longer than its deadline."""
+    monkeypatch.setattr(flight_module, "GRACE", 0.02)
+    lost = unflown(source, 0.02)
+    caller = Caller(source, way)
+    assert isinstance(caller.error(), LoginUnavailableError)
+    assert lost.has_landed
+
+
+def test_patience(time: Time) -> None:
+    """A caller waits until a moment after the deadline, and also waits that moment if it comes later."""
+    flight = Flight(time.clock, 20.0, 0, "cold")
+    waits = []
+    for _ in range(3):
+        waits.append(flight.patience())
+        time.advance(15)
+    assert waits == [20 + GRACE / 2, 5 + GRACE / 2, GRACE / 2]
+
+
+def test_logins_get_rare_when_they_hang_for_good(endpoint: Endpoint, time: Time) -> None:
+    """Each hanging login keeps a thread. With more than eight, they are a quarter of an hour apart."""
+    gate = Gate(A)
+    source = TokenSource(endpoint, gate, time.clock, deadline=0.01)
+    pauses = []
+    for _ in range(9):
+        with pytest.raises(LoginUnavailableError) as caught:
+            take(source)
+        pauses.append(caught.value.retry_after)
+        time.advance(pauses[-1])
+    assert pauses == [1, 2, 4, 8, 16, 30, 30, 30, 900]
+    hanging = list(source._hanging)
+    assert len(hanging) == 9
+    gate.opened.set()
+    for thread in hanging:
+        thread.join(PATIENCE)
+    source._deadline = 20.0
+    take(source)
+
+
+def test_login_that_many_end_at_once_hangs_once(endpoint: Endpoint, time: Time) -> None:
+    """Its watch and all who waited may end the same login at the same moment. It is still one thread that hangs."""
+    gate = Gate(A)
+    source = TokenSource(endpoint, gate, time.clock)
+    steps = source.acquire()
+    flight = next(steps)
+    assert gate.arrived.wait(PATIENCE)
+    land, others = source._land, 10
+
+    def land_late(*outcome: Any) -> None:
+        nonlocal others
+        if others:
+            others -= 1
+            source._end(flight)
+        land(*outcome)
+
+    source._land = land_late  # type: ignore[method-assign]
+    source._end(flight)
+    assert len(source._hanging) == 1
+    with pytest.raises(LoginUnavailableError) as caught:
+        wait_sync(steps)
+    assert caught.value.retry_after == 1
+    gate.opened.set()
+
+
+def test_deadline_after_the_landing_ends_nothing(source: TokenSource, endpoint: Endpoint) -> None:
+    """A watch that fires too late leaves the connection alone, which may be somebody else's by now."""
+    closed: list[int] = []
+
+    def grant() -> Grant:
+        assert endpoint.on_open is not None
+        endpoint.on_open(lambda: closed.append(1))
+        return endpoint.grant()
+
+    endpoint.script = [grant]
+    flight = next(source.acquire())
+    flight.future.result(PATIENCE)
+    lease = source.fresh()
+    source._end(flight)
+    assert closed == []
+    assert source.fresh() is lease
+
+
+def test_late_outcome_is_ignored(source: TokenSource, endpoint: Endpoint) -> None:
+    """Of two outcomes the first counts, because all who waited have gone with it."""
+    gate = Gate(endpoint.grant)
+    endpoint.script = [gate]
+    steps = source.acquire()
+    flight = next(steps)
+    assert gate.arrived.wait(PATIENCE)
+    source._end(flight)
+    gate.opened.set()
+    assert flight.thread is not None
+    flight.thread.join(PATIENCE)
+    assert source.fresh() is None
+    with pytest.raises(LoginUnavailableError):
+        wait_sync(steps)
+
+
+def test_attempt_that_opens_after_the_landing_is_closed_at_once(time: Time) -> None:
+    """The deadline may pass between two attempts. The next connection is not left open."""
+    flight = Flight(time.clock, 20.0, 0, "cold")
+    flight.close()  # There is none yet.
+    closed: list[int] = []
+    flight.on_open(lambda: closed.append(1))
+    assert closed == []
+    flight.land(None)
+    flight.on_open(lambda: closed.append(2))
+    assert closed == [2]
+
+
+def test_trouble_in_closing_an_attempt_disturbs_no_one(time: Time) -> None:
+    """The connection is one that another thread reads from."""
+    flight = Flight(time.clock, 20.0, 0, "cold")
+    flight.land(None)
+    flight.on_open(raising(OSError("fake trouble")))
+
+
+def test_waiter_cannot_cancel_the_login(time: Time) -> None:
+    """A3: the future runs from the beginning, so a waiter that goes away cannot end it for all."""
+    assert not Flight(time.clock, 20.0, 0, "cold").future.cancel()
+
+
+# Starting over, resets and forks
+
+
+def test_start_over(source: TokenSource, endpoint: Endpoint, time: Time) -> None:
+    """What kyc_client.testing does to a client that a service keeps: a cold start at another time."""
     old = take(source)
     other = Time()
     other.advance(5000)
@@ -770,222 +733,115 @@ def test_start_over_forgets_everything_and_goes_by_the_other_clock(
     assert source.fresh() is None
     lease = take(source)
     assert lease is not old
-    assert lease.began == other.monotonic
+    assert lease.seconds_left(other.clock.now()) == 1000
     assert endpoint.clocks == [time.clock, other.clock]
     assert source.fresh() is lease
     other.wall += 5000
     assert source.fresh() is None
+    assert source.start_over() is other.clock
+    assert take(source) is not lease
 
 
 def test_start_over_ends_the_login_under_way(source: TokenSource, endpoint: Endpoint) -> None:
-    """Its attempt is closed, no further one is made, and it tells nobody; when that returns, its thread has ended."""
-    closed = threading.Event()
+    """Its attempt is closed, and no further one is made. When that returns, its thread has ended."""
+    opened, closed = threading.Event(), threading.Event()
 
-    def attempt(credentials: Credentials, *, opened: Callable[..., Any], **_: Any) -> Failure:
-        endpoint.tried.append(credentials)
-        opened(closed.set)
-        closed.wait(10)
+    def attempt() -> Failure:
+        assert endpoint.on_open is not None
+        endpoint.on_open(closed.set)
+        opened.set()
+        closed.wait(PATIENCE)
         return UNAVAILABLE
 
-    endpoint.attempt = attempt  # type: ignore[method-assign]
-    steps = source.acquire()
-    flight = next(steps)
-    while not endpoint.tried:
-        flight.ended.wait(0.002)
+    endpoint.script = [attempt]
+    callers = crowd(source)
+    flight = source._flight
+    assert flight is not None
+    assert opened.wait(PATIENCE)
     source.start_over()
-    assert flight.login_thread is not None
-    assert not flight.login_thread.is_alive()
+    assert flight.thread is not None
+    assert not flight.thread.is_alive()
     assert len(endpoint.tried) == 1
     assert source._flight is None
-    with pytest.raises(LoginUnavailableError, match="interrupted"):
-        wait_sync(steps)
+    assert {str(caller.error()) for caller in callers} == {"The login was interrupted. Try again."}
 
 
 def test_start_over_does_not_wait_for_what_cannot_be_ended(
     source: TokenSource, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An attempt that ignores that it is closed, as one over a transport of the caller's may, is left to itself."""
-    monkeypatch.setattr(flight_module, "_GRACE", 0.01)
-    begun, gate = threading.Event(), threading.Event()
+    """An attempt over a transport of the caller's may ignore that it is closed. It is left to itself."""
+    monkeypatch.setattr(source_module, "GRACE", 0.01)
+    gate = Gate(endpoint.grant)
+    endpoint.script = [gate, endpoint.grant]
+    caller = Caller(source)
+    assert gate.arrived.wait(PATIENCE)
+    source.start_over()
+    assert isinstance(caller.error(), LoginUnavailableError)
+    lease = take(source)
+    gate.opened.set()
+    assert source.fresh() is lease
 
-    def stuck() -> Failure:
-        begun.set()
-        gate.wait()
+
+def test_start_over_in_the_login_itself(source: TokenSource, endpoint: Endpoint) -> None:
+    """A test's transport may do that. It does not wait for its own thread."""
+
+    def again() -> Failure:
+        source.start_over()
         return UNAVAILABLE
 
-    endpoint.script = [stuck, endpoint.grant]
-    next(source.acquire())
-    assert begun.wait(10)
-    source.start_over()
-    take(source)
-    gate.set()
+    endpoint.script = [again, endpoint.grant]
+    with pytest.raises(LoginUnavailableError, match="interrupted"):
+        take(source)
+    assert take(source) is source.fresh()
+    assert len(endpoint.tried) == 2
 
 
 def test_start_over_before_the_login_has_begun(source: TokenSource, endpoint: Endpoint) -> None:
-    """A login whose thread has not come so far yet finds out by itself, and its outcome is nobody's."""
-    flight = source._flight = Flight(source._epoch, 0.0, math.inf, reason="cold")
+    """A login whose thread has not come so far finds out by itself. It asks for no credentials and sends nothing."""
+    flight = unflown(source)
     source.start_over()
-    assert flight.landed
+    assert flight.has_landed
     source._fly(flight)
-    assert source.fresh() is None
+    assert endpoint.tried == []
+    assert source.status() == ("none", None, None, None, 0, 0)
 
 
-def test_reset_ends_a_stand_off(source: TokenSource) -> None:
-    """An operator who knows better: the next 401 is mended by a login again."""
-    refused_anew(source, take(source))
-    assert not refused(source, take(source))
-    source.reset()
-    assert refused(source, take(source))
+def test_fork_in_the_middle_of_a_login(source: TokenSource, endpoint: Endpoint, time: Time) -> None:
+    """I1: what the hook for children does, here without a fork: a new lock, no login under way, the same token."""
+    lease = take(source)
+    time.advance(900)
+    gate = Gate(endpoint.grant)
+    endpoint.script = [gate, endpoint.grant]
+    assert take(source) is lease
+    assert gate.arrived.wait(PATIENCE)
+    lost = source._flight
+    assert lost is not None
+    source._hanging = {threading.current_thread()}
+    locked, done = threading.Event(), threading.Event()
 
+    def hold_the_lock() -> None:
+        with source._lock:
+            locked.set()
+            done.wait(PATIENCE)
 
-def test_jitter_of_a_token_is_chance(endpoint: Endpoint) -> None:
-    """F9: processes that log in together have each their own, from a generator that is seeded anew after a fork."""
-    ends = set()
-    for chance in (0.0, 0.25, 0.75):
-        time = endpoint.time = Time()
-        time.random = chance
-        ends.add(take(TokenSource(endpoint, lambda: A, time.clock)).fresh_until_monotonic)
-    assert len(ends) == 3
-    assert Clock().random is random.random
-
-
-def test_backoff_begins_anew_after_a_long_time() -> None:
-    """Revocations a week apart are not in a row, also for a service whose requests never tell whether logins help."""
-    backoff = Backoff(1, 10)
-    for now in (0, 100, 200):
-        backoff.extend(now)
-        assert backoff.until == now + 1
-    backoff.extend(211)
-    assert backoff.until == 211 + 2
-
-
-def test_sources_in_use_are_known(source: TokenSource) -> None:
-    """Those that are not have gone with their last user."""
-    assert source in flight_module.living_sources()
+    threading.Thread(target=hold_the_lock).start()
+    assert locked.wait(PATIENCE)
+    source.after_fork()
+    assert source._hanging == set()
+    assert take(source) is lease
+    settle(source)
+    assert source.fresh() is not lease
+    done.set()
+    gate.opened.set()
+    lost.future.result(PATIENCE)
+    assert len(endpoint.tried) == 3
 
 
 # Threads
 
 
-def test_deadline_ends_the_wait_of_all_and_the_attempt(time: Time) -> None:
-    """A14: an attempt that never ends: after the deadline everybody gets the error, and the attempt is closed."""
-    closed = threading.Event()
-
-    class Stuck(Endpoint):
-        def attempt(self, credentials: Credentials, *, opened: Any, **_: Any) -> Any:
-            opened(closed.set)
-            closed.wait(10)
-            return UNAVAILABLE
-
-    source = TokenSource(Stuck(time), lambda: A, time.clock, deadline=0.05)
-    with pytest.raises(LoginUnavailableError) as caught:
-        take(source)
-    assert str(caught.value).startswith(
-        "The login was not completed within 0.05 s. Try again later; check the network."
-    )
-    assert closed.wait(10)
-
-
-def test_logins_get_rare_when_they_hang_for_good(time: Time) -> None:
-    """Each hanging login keeps a thread: with more than eight, a quarter of an hour apart; a forked child has none."""
-    gate = threading.Event()
-
-    def credentials() -> Credentials:
-        gate.wait(30)
-        return A
-
-    source = TokenSource(Endpoint(time), credentials, time.clock, deadline=0.01)
-    pauses = []
-    for _ in range(9):
-        with pytest.raises(LoginUnavailableError) as caught:
-            take(source)
-        pauses.append(caught.value.retry_after)
-        time.advance(pauses[-1])
-    hanging = list(source._hanging)
-    assert len(hanging) == 9
-    assert pauses == [1, 2, 4, 8, 16, 30, 30, 30, 900]
-    flight_module._after_fork_in_child()
-    with pytest.raises(LoginUnavailableError) as caught:
-        take(source)
-    assert caught.value.retry_after == 30
-    time.advance(30)
-    gate.set()
-    for thread in hanging:
-        thread.join(10)
-    source.reset()
-    take(source)
-
-
-def test_flight_that_nobody_flies_is_flown_by_who_waits_for_it(
-    source: TokenSource, endpoint: Endpoint, time: Time
-) -> None:
-    """A6: whoever was to start its thread was interrupted; a second later another caller starts it."""
-    left = source._flight = Flight(0, time.monotonic, 20, reason="cold")
-    steps = source.acquire()
-    assert next(steps) is left
-    assert not left.pilot.locked()
-    time.advance(1.1)
-    assert wait_sync(steps) is source.fresh()
-    assert endpoint.tried == [A]
-
-
-@pytest.mark.parametrize("loops", [Asyncio(), Trio()], ids=repr)
-def test_task_waits_no_longer_for_it_than_a_thread(
-    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, loops: Asyncio | Trio
-) -> None:
-    """Likewise in async code, by a real clock."""
-    monkeypatch.setattr(flight_module, "_GRACE", 0.05)
-    clock = Clock()
-    source = TokenSource(endpoint, lambda: A, clock)
-    source._flight = Flight(0, clock.monotonic(), 20, reason="cold")
-    lease = loops.run(lambda: wait_async(source.acquire(runner=runner_of_this_task)))
-    assert lease is source.fresh()
-    assert endpoint.tried == [A]
-
-
-def test_renewal_that_nobody_flies_is_flown_by_the_next_call(
-    source: TokenSource, endpoint: Endpoint, time: Time
-) -> None:
-    """Likewise in the soft phase, in which nobody waits for it."""
-    old = take(source)
-    time.advance(830)
-    source._flight = Flight(0, time.monotonic, 20, reason="renewal")
-    assert take(source) is old
-    assert len(endpoint.tried) == 1
-    time.advance(1.1)
-    assert take(source) is old
-    settle(source)
-    assert source.fresh() is not old
-    assert len(endpoint.tried) == 2
-
-
-def test_flight_whose_thread_has_died_is_given_up_after_the_deadline(source: TokenSource, time: Time) -> None:
-    """Rule 2: a caller lands it a second later, and logins go on."""
-    dead = source._flight = Flight(0, time.monotonic, 20, reason="cold")
-    dead.pilot.acquire()
-    time.advance(20.9)
-    assert next(source.acquire()) is dead
-    assert not dead.landed
-    time.advance(0.2)
-    with pytest.raises(LoginUnavailableError, match="not completed within 20 s"):
-        take(source)
-    assert dead.landed
-    time.advance(1)
-    assert take(source) is source.fresh()
-
-
-def test_flight_has_one_pilot(source: TokenSource, endpoint: Endpoint) -> None:
-    """However often it is started, it logs in once."""
-    lease = take(source)
-    flight = Flight(0, 0.0, math.inf, reason="cold")
-    for _ in range(3):
-        source._fly(flight)
-    assert len(endpoint.tried) == 2
-    assert source.fresh() is not lease
-
-
-def test_threads_of_a_login_have_a_name_and_keep_no_process_alive(endpoint: Endpoint, time: Time) -> None:
-    """A login shows in a stack dump as what it is, and neither it nor its timer is waited for at the exit."""
+def test_threads_of_a_login(endpoint: Endpoint, time: Time) -> None:
+    """A stack dump shows the login by its name. Neither it nor its watch keeps the process alive."""
     before = set(threading.enumerate())
     during: list[threading.Thread] = []
 
@@ -999,212 +855,210 @@ def test_threads_of_a_login_have_a_name_and_keep_no_process_alive(endpoint: Endp
     assert all(thread.daemon for thread in during)
 
 
-def test_credentials_callable_that_uses_the_client_itself_is_told_so(endpoint: Endpoint, time: Time) -> None:
-    """It would wait for the very login that waits for it; the message says what to do instead."""
-    source = TokenSource(endpoint, lambda: take(source) and A, time.clock)
-    with pytest.raises(ConfigurationError) as caught:
-        take(source)
-    assert str(caught.value) == (
-        "What runs in the middle of this client's login (its credentials callable, its on_event or its transport) uses "
-        "the client itself. Give it a client of its own."
-    )
-    assert endpoint.tried == []
+def test_watch_ends_with_its_login(endpoint: Endpoint, time: Time) -> None:
+    """No timer stays for the rest of the deadline."""
+    watches: list[threading.Thread] = []
+
+    def credentials() -> Credentials:
+        watches.extend(thread for thread in threading.enumerate() if isinstance(thread, threading.Timer))
+        return A
+
+    take(TokenSource(endpoint, credentials, time.clock, deadline=600.0))
+    watches[0].join(PATIENCE)
+    assert not watches[0].is_alive()
 
 
-@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, MemoryError])
-def test_thread_that_cannot_be_started_now_is_started_by_the_next_caller(
-    source: TokenSource, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, interrupt: type[BaseException]
+def no_daemons(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in an isolated subinterpreter: a daemon thread is refused by its constructor or by its attribute."""
+    init = threading.Thread.__init__
+
+    def refuse(self: threading.Thread, *args: Any, daemon: bool | None = None, **kwargs: Any) -> None:
+        if daemon:
+            raise RuntimeError("daemon threads are disabled in this (sub)interpreter")
+        init(self, *args, **kwargs)
+
+    def set_daemon(self: threading.Thread, _: bool) -> None:  # noqa: FBT001 - a property
+        raise RuntimeError("daemon threads are disabled in this (sub)interpreter")
+
+    monkeypatch.setattr(threading.Thread, "__init__", refuse)
+    monkeypatch.setattr(threading.Thread, "daemon", property(lambda self: self._daemonic, set_daemon))
+
+
+@pytest.mark.parametrize("why", ["no more threads", "isolated subinterpreter"])
+@pytest.mark.parametrize("way", WAYS)
+def test_login_runs_inline_where_no_thread_can_start(
+    source: TokenSource,
+    endpoint: Endpoint,
+    time: Time,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+    why: str,
+    way: str,
 ) -> None:
-    """A6: Ctrl-C before the thread of a login is there reaches the caller, and nobody else learns of it."""
+    """A6: the caller does it itself. Without a watch, a failure after the deadline is still a failure."""
+    threads: list[threading.Thread] = []
 
-    def start(self: threading.Thread) -> None:
+    def grant() -> Grant:
+        threads.append(threading.current_thread())
+        return endpoint.grant()
+
+    def overrun() -> Failure:
+        time.advance(100)
+        return UNAVAILABLE
+
+    endpoint.script = [grant, overrun, endpoint.grant]
+    with monkeypatch.context() as patch:
+        if why == "no more threads":
+            request.getfixturevalue("no_threads")
+        else:
+            no_daemons(patch)
+        lease = WAYS[way](source.acquire())
+        assert threads == [threading.current_thread()]
+        assert source.rejected(lease)
+        with pytest.raises(LoginUnavailableError):
+            WAYS[way](source.acquire())
+
+
+def test_login_without_a_watch(source: TokenSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last thread of the system went to the login. It does without a watch."""
+    start = threading.Thread.start
+
+    def only_logins(self: threading.Thread) -> None:
+        if self.name != "kyc-client-login":
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", only_logins)
+    assert take(source) is source.fresh()
+
+
+@pytest.mark.parametrize("where", ["__init__", "start"])
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, MemoryError])
+def test_thread_that_is_interrupted_before_it_starts(
+    source: TokenSource,
+    endpoint: Endpoint,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+    interrupt: type[BaseException],
+) -> None:
+    """A6: the interruption reaches its caller. All others log in again at once, and learn nothing of it."""
+    original = getattr(threading.Thread, where)
+
+    def stop(self: threading.Thread, *args: Any, **kwargs: Any) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            original(self, *args, **kwargs)
+            return
+        with monkeypatch.context() as others:
+            others.setattr(threading.Thread, where, original)
+            callers.extend(crowd(source))
         raise interrupt
 
+    callers: list[Caller] = []
     with monkeypatch.context() as patch:
-        patch.setattr(flight_module.threading.Thread, "start", start)
+        patch.setattr(threading.Thread, where, stop)
         with pytest.raises(interrupt):
             take(source)
-    assert take(source) is source.fresh()
+    assert {caller.lease() for caller in callers} == {take(source)}
     assert endpoint.tried == [A]
 
 
-def interrupt_at_line(number: int, source: TokenSource) -> bool:
-    """Take a token, and be interrupted at that line of what starts a login; False if there are not so many."""
-    code = {function.__code__ for function in (TokenSource.acquire, TokenSource._next_step, TokenSource._launch)}
-    # Python itself does not cope with an interruption within `Thread.start()`, which other tests stand in for.
-    code |= {Flight.__init__.__code__, threading.Thread.__init__.__code__}
-    seen: set[tuple[types.CodeType, int]] = set()
-
-    def trace(frame: types.FrameType, event: str, _: object) -> Any:
-        if frame.f_code not in code:
-            return None
-        # Not where a `with` ends, which is its line once more: there Python lets no signal in before the lock is free.
-        if event == "line" and (line := (frame.f_code, frame.f_lineno)) not in seen:
-            seen.add(line)
-            if len(seen) == number:
-                raise KeyboardInterrupt
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        take(source)
-    except KeyboardInterrupt:
-        return True
-    finally:
-        sys.settrace(before)
-    return False
-
-
-def test_interruption_at_any_line_blocks_nobody() -> None:
-    """A5, A6: wherever Ctrl-C hits the caller that starts a login, the next caller gets a token of at most one more."""
-    for number in itertools.count(1):
-        time = Time()
-        endpoint = Endpoint(time)
-        source = TokenSource(endpoint, lambda: A, time.clock)
-        if not interrupt_at_line(number, source):
-            break
-        time.advance(1.1)
-        assert take(source) is source.fresh()
-        assert len(endpoint.tried) == 1
-    assert number > 20
-
-
-def test_error_of_a_signal_handlers_is_not_taken_for_a_lack_of_threads(
+def test_error_of_a_signal_handler_is_not_taken_for_a_lack_of_threads(
     source: TokenSource, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A soft time limit may be a RuntimeError, and hit while the thread, which is there, says that it is."""
+    """A soft time limit may be a RuntimeError, and come while the caller waits for the thread to say that it runs."""
+    begin = threading.Thread.start
 
     def start(self: threading.Thread) -> None:
         begin(self)
-        raise RuntimeError("fake soft time limit")
+        if self.name == "kyc-client-login":
+            raise RuntimeError("fake soft time limit")
 
-    begin = threading.Thread.start
     with monkeypatch.context() as patch:
-        patch.setattr(flight_module.threading.Thread, "start", start)
+        patch.setattr(threading.Thread, "start", start)
         with pytest.raises(RuntimeError, match="soft time limit"):
             take(source)
     assert take(source) is source.fresh()
     assert len(endpoint.tried) == 1
 
 
-def test_login_that_needs_what_its_waiter_has_interrupted_ends(endpoint: Endpoint) -> None:
-    """A call in a signal handler, in the middle of what the lock guards, waits for what waits for it: not for ever."""
-    source = TokenSource(endpoint, lambda: A, Clock(), deadline=0.05)
-    with source._lock, pytest.raises(LoginUnavailableError, match="not completed within"):
-        take(source)
-
-
-def test_call_in_a_signal_handler_does_not_wait_for_its_own_thread(source: TokenSource) -> None:
-    """A handler, or a finalizer, may make a call in the middle of the lines that the lock guards."""
-    lease = take(source)
-    with source._lock:
-        assert wait_sync(source.acquire()) is lease
-        assert not source.reject(lease, since=lease.began, repeatable=True)
-
-
-def test_attempt_that_opens_after_the_deadline_is_closed_at_once() -> None:
-    """The deadline may pass between two attempts; the next connection is not left open."""
-    flight = Flight(0, 0.0, math.inf, reason="cold")
-    flight.close()
-    flight.landed = True
-    closed = threading.Event()
-    flight.opened(closed.set)
-    assert closed.is_set()
-
-
-def test_trouble_in_closing_an_attempt_is_nobodys(time: Time) -> None:
-    """A connection that another thread reads from may not like to be closed."""
-    flight = Flight(0, 0.0, math.inf, reason="cold")
-    flight.landed = True
-
-    def close() -> None:
-        raise OSError("fake trouble")
-
-    flight.opened(close)
-
-
-def test_late_outcome_after_the_deadline_is_ignored(source: TokenSource, endpoint: Endpoint, time: Time) -> None:
-    """The first outcome of a flight counts: all who waited have gone with it."""
-    flight = Flight(0, 0.0, math.inf, reason="cold")
-    source._land(flight, UNAVAILABLE)
-    source._land(flight, Lease("late-fake-token", issued_at=None, monotonic=0, wall=0, jitter=0))
-    assert source.fresh() is None
-
-
-def test_deadline_after_the_landing_ends_nothing(source: TokenSource) -> None:
-    """A timer that fires too late leaves the connection alone, which may be somebody else's by now."""
-    flight = Flight(0, 0.0, math.inf, reason="cold")
-    closed: list[int] = []
-    flight.opened(lambda: closed.append(1))
-    source._land(flight, UNAVAILABLE)
-    source._time_out(flight)
-    assert closed == []
-
-
-def test_fault_of_ours_ends_the_flight_and_is_named(source: TokenSource, endpoint: Endpoint) -> None:
-    """A6: whatever an attempt raises, nobody waits for ever, and the next login starts afresh after the cool-down."""
-
-    def fault() -> Any:
-        raise ZeroDivisionError("canary-secret")
-
-    endpoint.script = [fault]
+def test_fault_of_ours_ends_the_login_and_is_named(source: TokenSource, endpoint: Endpoint) -> None:
+    """A6: whatever an attempt raises, no one waits for ever, and no frame shows what it was about."""
+    endpoint.script = [raising(ZeroDivisionError(CANARY))]
     with pytest.raises(LoginUnavailableError) as caught:
         take(source)
     what = "The login ended in an unexpected ZeroDivisionError. Try again later, and please report it."
     assert str(caught.value) == what
+    assert CANARY not in rendered(caught.value)
     assert source._flight is None
 
 
-@pytest.fixture
-def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As at the interpreter's shutdown, or when the system has no more of them."""
-
-    def start(self: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(flight_module.threading.Thread, "start", start)
+def trio_cancelled() -> BaseException:
+    """What trio raises in a task that is cancelled. It has no public constructor."""
+    return trio.Cancelled._create()  # type: ignore[attr-defined]
 
 
-@pytest.mark.usefixtures("no_threads")
-def test_login_runs_inline_when_no_thread_can_start(source: TokenSource, endpoint: Endpoint) -> None:
-    """The caller does it itself, and does not need the loop that this blocks."""
-
-    def never(*_: Any) -> Any:
-        raise AssertionError
-
-    endpoint.needs_loop = True
-    wait_sync(source.acquire(runner=lambda: never))
-    assert endpoint.ways == [run_on_private_loop]
-
-
-@pytest.mark.usefixtures("no_threads")
-@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])
-def test_interrupted_inline_login_leaves_no_flight_behind(
-    source: TokenSource, endpoint: Endpoint, time: Time, interrupt: type[BaseException]
+@pytest.mark.parametrize(
+    "make",
+    [KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError, trio_cancelled],
+    ids=lambda make: make.__name__,
+)
+def test_what_ends_the_login_s_thread_is_not_for_those_who_wait(
+    source: TokenSource, endpoint: Endpoint, make: Callable[[], BaseException]
 ) -> None:
-    """A6: Ctrl-C reaches the caller, and the next call is not stuck behind a login that nobody flies."""
+    """A5: a caller that is not interrupted itself must not get another thread's Ctrl-C, exit or cancellation."""
+    gate = Gate(lambda: Raised(make()))
+    endpoint.script = [gate]
+    callers = crowd(source)
+    gate.opened.set()
+    errors = [caller.error() for caller in callers]
+    assert {(type(error), str(error)) for error in errors} == {
+        (LoginUnavailableError, "The login was interrupted. Try again.")
+    }
 
-    def stop() -> Any:
-        raise interrupt
 
-    endpoint.script = [stop, endpoint.grant]
-    with pytest.raises(interrupt):
+@pytest.mark.usefixtures("no_threads")
+@pytest.mark.parametrize("where", ["transport", "credentials"])
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])
+def test_interrupted_inline_login(
+    time: Time, monkeypatch: pytest.MonkeyPatch, where: str, interrupt: type[BaseException]
+) -> None:
+    """A6: Ctrl-C reaches the caller, and no frame shows the password. The next login is tried after a second."""
+    url = httpx.URL("https://kyc.example.com")
+    stops = [True]
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        body = request.read().decode()
+        assert CANARY in body
+        if stops and stops.pop():
+            raise interrupt
+        return httpx.Response(200, json={"access_token": "fake-token", "token_type": "bearer"})
+
+    def credentials() -> Credentials:
+        password = f"{CANARY}-password"
+        if where == "credentials" and stops and stops.pop():
+            raise interrupt
+        return Credentials("fake-user", password)
+
+    transport = httpx.MockTransport(handle)
+    connection, _ = settle_connection(url, {"transport": transport, "verify": False}, transport)
+    source = TokenSource(LoginEndpoint(url, httpx.Timeout(5), connection), credentials, time.clock)
+    with pytest.raises(interrupt) as caught:
         take(source)
-    with pytest.raises(LoginUnavailableError) as caught:
+    assert CANARY not in rendered(caught.value)
+    assert source._flight is None
+    with pytest.raises(LoginUnavailableError) as again:
         take(source)
-    what = "The login was interrupted. Try again. (Known from an earlier login; the next one is tried in 1 s.)"
-    assert str(caught.value) == what
+    what = "The login was interrupted. Try again. (Known from an earlier login. The next one is tried in 1 s.)"
+    assert str(again.value) == what
     time.advance(1)
-    take(source)
-    assert len(endpoint.tried) == 2
+    assert take(source).token.value == "fake-token"
 
 
 @pytest.mark.parametrize("inline", [False, True], ids=["thread", "inline"])
 def test_login_sees_no_callers_context(
     endpoint: Endpoint, time: Time, request: pytest.FixtureRequest, *, inline: bool
 ) -> None:
-    """A16: a context variable of the caller who happens to be the first is not seen in the login, which is for all."""
+    """A16: the login is for everyone. A context variable of the first caller is not seen in it."""
     if inline:
         request.getfixturevalue("no_threads")
     tenant = contextvars.ContextVar("tenant", default="nobody")
@@ -1220,56 +1074,88 @@ def test_login_sees_no_callers_context(
     assert seen == ["nobody"]
 
 
-def test_login_in_flight_at_a_fork_is_forgotten_in_the_child_and_the_token_kept(
-    source: TokenSource, endpoint: Endpoint, time: Time
+def test_call_in_a_signal_handler(source: TokenSource) -> None:
+    """A handler, or a finalizer, may make a call in the middle of what the lock guards, in the same thread."""
+    lease = take(source)
+    with source._lock:
+        assert wait_sync(source.acquire()) is lease
+        assert source.status().phase == "fresh"
+        assert source.rejected(lease)
+        source.reset()
+
+
+def test_login_that_needs_what_its_waiter_has_interrupted(
+    endpoint: Endpoint, time: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """I1: what the hook for forked children does, here without a fork: a new lock, no flight, the token as before."""
+    """The handler's call waits for a login that waits for the lock. It ends with an error at the deadline."""
+    monkeypatch.setattr(flight_module, "GRACE", 0.02)
+    source = TokenSource(endpoint, lambda: A, time.clock, deadline=0.02)
+    with source._lock, pytest.raises(LoginUnavailableError, match="not completed within"):
+        take(source)
+
+
+# What requests ask
+
+
+def test_rejected_says_whether_to_send_again(source: TokenSource, endpoint: Endpoint) -> None:
+    """B1: a login for each of three drops. Without a drop, the 401 is the caller's and the token stays."""
+    for _ in range(3):
+        lease = take(source)
+        assert source.rejected(lease)
+        assert source.rejected(lease)  # A late one, which costs nothing.
+    lease = take(source)
+    assert not source.rejected(lease)
+    assert take(source) is lease
+    assert len(endpoint.tried) == 4
+
+
+def test_rejected_raises_while_a_login_is_pointless(source: TokenSource, endpoint: Endpoint, time: Time) -> None:
+    """F8: the request fails as the login did, with an error of its own. The token stays for others."""
+    old = take(source)
+    time.advance(830)
+    endpoint.script = [Failure(LoginUnavailableError, "429.", retry_after=100)]
+    assert take(source) is old
+    settle(source)
+    errors = []
+    for _ in range(2):
+        with pytest.raises(LoginUnavailableError) as caught:
+            source.rejected(old)
+        assert (caught.value.cached, caught.value.retry_after) == (True, 100)
+        errors.append(caught.value)
+    assert errors[0] is not errors[1]
+    assert take(source) is old
+    assert len(endpoint.tried) == 2
+
+
+def test_other_than(source: TokenSource, endpoint: Endpoint) -> None:
+    """B1: a request waits for a token other than the refused one. A newer one it uses at once."""
+    old = take(source)
+    assert source.rejected(old)
+    new = wait_sync(source.acquire(other_than=old))
+    assert new is not old
+    assert wait_sync(source.acquire(other_than=old)) is new
+    assert len(endpoint.tried) == 2
+
+
+def test_status(source: TokenSource, endpoint: Endpoint, time: Time) -> None:
+    """A snapshot by the source's clock, also while a login is under way. It starts none."""
+    assert source.status() == ("none", None, None, None, 0, 0)
+    assert endpoint.tried == []
+    gate = Gate(BAD)
+    endpoint.script = [gate, endpoint.grant]
+    caller = Caller(source)
+    assert gate.arrived.wait(PATIENCE)
+    assert source.status() == ("none", None, None, None, 0, 0)
+    gate.opened.set()
+    assert isinstance(caller.error(), BadCredentialsError)
+    time.advance(20)
+    assert source.status() == ("none", None, BadCredentialsError, 40, 0, 1)
+    time.advance(40)
     lease = take(source)
     time.advance(900)
-    arrived, gate = threading.Event(), threading.Event()
-
-    def slow() -> Any:
-        arrived.set()
-        return gate.wait(10) and endpoint.grant()
-
-    endpoint.script = [slow, endpoint.grant]
-    assert take(source) is lease
-    assert arrived.wait(10)
-    lost = source._flight
-    with source._lock:
-        flight_module._after_fork_in_child()
-        assert source._flight is None
-        assert take(source) is lease
-    settle(source)
-    assert source.fresh() is not lease
-    gate.set()
-    assert lost is not None
-    lost.future.result(10)
+    assert source.status() == ("soft", lease.token.expires_at, None, None, 1, 1)
 
 
-def test_waiters_share_one_failing_login_and_get_errors_of_their_own(source: TokenSource, endpoint: Endpoint) -> None:
-    """Ten waiters on a failing login cost one login, and no two of them raise the same object."""
-    gate = threading.Event()
-    endpoint.script = [lambda: gate.wait(10) and BAD]
-    waiting = threading.Barrier(11)
-    errors: list[BaseException] = []
-
-    def wait() -> None:
-        steps = source.acquire()
-        flight = next(steps)
-        waiting.wait(10)
-        flight.future.result(10)
-        try:
-            wait_sync(steps)
-        except BadCredentialsError as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=wait) for _ in range(10)]
-    for thread in threads:
-        thread.start()
-    waiting.wait(10)
-    gate.set()
-    for thread in threads:
-        thread.join(10)
-    assert len({id(error) for error in errors}) == 10
-    assert len(endpoint.tried) == 1
+def test_sources_in_use_are_known(source: TokenSource) -> None:
+    """`kyc_client.testing` starts them all over."""
+    assert source in source_module.living_sources()

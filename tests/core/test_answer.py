@@ -16,7 +16,7 @@ import trio
 from kyc_client import Credentials
 from kyc_client._clock import Clock
 from kyc_client._login.answer import Answer, Failure, Grant, Raised
-from kyc_client._login.connection import settle_connection
+from kyc_client._login.connection import make_connection
 from kyc_client._login.endpoint import USER_AGENT, LoginEndpoint, unfit_headers
 
 CANARY = "canary-a7e1"
@@ -28,7 +28,7 @@ GOOD = {"access_token": "fake-token", "token_type": "bearer"}
 def log_in(handler: Any, headers: Any = None, transport: Any = None, on_open: Any = None) -> Grant | Failure | Raised:
     """One login that the handler answers."""
     transport = transport or httpx.MockTransport(handler)
-    connection, _ = settle_connection(URL, {"transport": transport, "verify": False}, transport)
+    connection, _ = make_connection(URL, {"transport": transport, "verify": False}, transport)
     endpoint = LoginEndpoint(URL, httpx.Timeout(5), connection, None if headers is None else httpx.Headers(headers))
     return endpoint.attempt(PAIR, within=5, clock=Clock(), on_open=on_open or (lambda _: None))
 
@@ -303,7 +303,7 @@ CYCLES = """
     import httpx
     from kyc_client import Credentials
     from kyc_client._clock import Clock
-    from kyc_client._login.connection import settle_connection
+    from kyc_client._login.connection import make_connection
     from kyc_client._login.endpoint import LoginEndpoint
     from tests.support.fault_server import FaultServer, answer, hang, reset
 
@@ -323,7 +323,7 @@ CYCLES = """
         url = httpx.URL(server.base_url)
         endpoints = []
         for _, arguments in logins:
-            connection, _ = settle_connection(url, {"verify": False, **arguments}, arguments.get("transport"))
+            connection, _ = make_connection(url, {"verify": False, **arguments}, arguments.get("transport"))
             endpoints.append(LoginEndpoint(url, httpx.Timeout(0.5), connection))
         gc.collect()
         gc.disable()

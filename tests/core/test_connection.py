@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kyc_client._login.connection import BorrowedTransport, Connection, environment_proxies, settle_connection
+from kyc_client._login.connection import BorrowedTransport, Connection, environment_proxies, make_connection
 
 CANARY = "canary-31d0"
 URL = httpx.URL("https://kyc.example.com")
@@ -24,7 +24,7 @@ NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
 def settle(arguments: dict[str, Any] | None = None, login_transport: Any = None) -> tuple[Connection, list[str]]:
     """A connection to an https URL, without verification because that is cheap, and its problems."""
-    return settle_connection(URL, {"verify": False, **(arguments or {})}, login_transport)
+    return make_connection(URL, {"verify": False, **(arguments or {})}, login_transport)
 
 
 def sync_only() -> httpx.BaseTransport:
@@ -162,7 +162,7 @@ def test_this_machine_needs_no_proxy() -> None:
             ("http://127.0.0.1:1", {"trust_env": True}, 1),
             ("https://127.0.0.1:1", {}, 1),
         ):
-            assert len(settle_connection(httpx.URL(url), {"verify": False, **trusts})[1]) == expected
+            assert len(make_connection(httpx.URL(url), {"verify": False, **trusts})[1]) == expected
 
 
 def test_environment_is_read_once() -> None:
@@ -264,7 +264,7 @@ def test_arguments_are_taken_out() -> None:
     """All that decides how a connection is made is taken out of the arguments, and nothing else."""
     arguments = dict.fromkeys(["verify", "cert", "trust_env", "proxy", "transport", "mounts"])
     arguments |= {"http1": True, "http2": False, "limits": LIMITS, "timeout": 5}
-    settle_connection(URL, arguments)
+    make_connection(URL, arguments)
     assert arguments == {"limits": LIMITS, "timeout": 5}
 
 
@@ -329,11 +329,11 @@ def test_asyncio_is_loaded_early(kind: str, loaded: bool) -> None:  # noqa: FBT0
     code = f"""
 import sys
 import httpx
-from kyc_client._login.connection import settle_connection
+from kyc_client._login.connection import make_connection
 transport = httpx.{kind}(verify=False)
 for name in [name for name in sys.modules if name.split(".")[0] == "asyncio"]:
     del sys.modules[name]
-settle_connection(httpx.URL("https://kyc.example.com"), {{"transport": transport, "verify": False}}, transport)
+make_connection(httpx.URL("https://kyc.example.com"), {{"transport": transport, "verify": False}}, transport)
 print("asyncio" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)  # noqa: S603 - our own code

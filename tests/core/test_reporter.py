@@ -13,7 +13,7 @@ import pytest
 
 import kyc_client
 from kyc_client import LoginAuth, connect, events
-from kyc_client._login.answer import Failure
+from kyc_client._login.outcome import Failure
 from kyc_client._token.reporter import Reporter
 from kyc_client._token.source import TokenSource
 from kyc_client.events import LoginFailed, LoginStarted, LoginSucceeded, TokenRejected

@@ -17,9 +17,9 @@ import trio
 
 from kyc_client import BadCredentialsError, ConfigurationError, Credentials, LoginResponseError, LoginUnavailableError
 from kyc_client._clock import Clock
-from kyc_client._login.answer import Failure, Grant, Raised
-from kyc_client._login.connection import settle_connection
+from kyc_client._login.connection import make_connection
 from kyc_client._login.endpoint import LoginEndpoint
+from kyc_client._login.outcome import Failure, Grant, Raised
 from kyc_client._token import flight as flight_module
 from kyc_client._token import source as source_module
 from kyc_client._token.flight import GRACE, Flight
@@ -607,12 +607,12 @@ def test_login_that_nobody_ends_is_ended_in_every_colour(
     assert lost.has_landed
 
 
-def test_patience(time: Time) -> None:
+def test_seconds_to_wait(time: Time) -> None:
     """A caller waits until a moment after the deadline, and also waits that moment if it comes later."""
     flight = Flight(time.clock, 20.0, 0, "cold")
     waits = []
     for _ in range(3):
-        waits.append(flight.patience())
+        waits.append(flight.seconds_to_wait())
         time.advance(15)
     assert waits == [20 + GRACE / 2, 5 + GRACE / 2, GRACE / 2]
 
@@ -633,6 +633,7 @@ def test_logins_get_rare_when_they_hang_for_good(endpoint: Endpoint, time: Time)
     gate.opened.set()
     for thread in hanging:
         thread.join(PATIENCE)
+    # These seconds are real: a busy machine needs more than what has ended the others.
     source._deadline = 20.0
     take(source)
 
@@ -1040,7 +1041,7 @@ def test_interrupted_inline_login(
         return Credentials("fake-user", password)
 
     transport = httpx.MockTransport(handle)
-    connection, _ = settle_connection(url, {"transport": transport, "verify": False}, transport)
+    connection, _ = make_connection(url, {"transport": transport, "verify": False}, transport)
     source = TokenSource(LoginEndpoint(url, httpx.Timeout(5), connection), credentials, time.clock)
     with pytest.raises(interrupt) as caught:
         take(source)

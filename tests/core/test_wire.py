@@ -96,7 +96,7 @@ def test_deep_json_in_a_small_thread() -> None:
         import httpx
         from kyc_client import Credentials
         from kyc_client._clock import Clock
-        from kyc_client._login.connection import settle_connection
+        from kyc_client._login.connection import make_connection
         from kyc_client._login.endpoint import LoginEndpoint
         from kyc_client._login.wire import read_claims
 
@@ -105,7 +105,7 @@ def test_deep_json_in_a_small_thread() -> None:
 
         def log_in(status, body):
             transport = httpx.MockTransport(lambda _: httpx.Response(status, content=body))
-            connection, _ = settle_connection(url, {"transport": transport, "verify": False}, transport)
+            connection, _ = make_connection(url, {"transport": transport, "verify": False}, transport)
             endpoint = LoginEndpoint(url, httpx.Timeout(5), connection)
             return endpoint.attempt(Credentials("a", "b"), within=5, clock=Clock(), on_open=lambda _: None)
 

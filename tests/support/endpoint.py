@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from kyc_client import Credentials
-from kyc_client._login.answer import Grant
+from kyc_client._login.outcome import Grant
 from kyc_client._token.source import TokenSource, wait_async, wait_sync
 from tests.support.colours import Asyncio, Trio
 from tests.support.tokens import jwt

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import inspect
 import threading
 import weakref
 from collections.abc import Mapping  # noqa: TC003 - for those who evaluate the annotations
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import attrs
 import httpx
@@ -16,14 +15,14 @@ import httpx
 from kyc_openapi import AuthenticatedClient
 
 from . import _fork
-from ._auth import LoginAuth, auth_from
+from ._auth import LoginAuth, auth_for
 from ._login.endpoint import USER_AGENT
-from ._settings import DEFAULT_TIMEOUT, CredentialsSource, Settings, settle, unknown_arguments
+from ._settings import DEFAULT_TIMEOUT, CredentialsSource, configure
 from ._token.loops import current_loop, is_over
 from ._token.reporter import OnEvent  # noqa: TC001 - for those who evaluate the annotations
 
 if TYPE_CHECKING:
-    from ._login.connection import Connection
+    from ._login.endpoint import LoginEndpoint
 
 
 def connect(  # noqa: PLR0913 - each is optional, and given by name
@@ -70,39 +69,37 @@ def connect(  # noqa: PLR0913 - each is optional, and given by name
             password, or a proxy, a certificate or a transport cannot be used.
         TypeError: an argument that httpx does not know, or `auth`, which this function sets itself.
     """
-    settings: Settings | Exception | None = unknown_arguments("connect()", httpx_args, _httpx_arguments())
-    if settings is None:
-        headers = httpx.Headers(httpx_args.pop("headers", None))
-        headers.setdefault("User-Agent", USER_AGENT)
-        settings = settle(
-            base_url,
-            httpx_args,
-            credentials=credentials,
-            timeout=timeout,
-            allow_insecure_http=allow_insecure_http,
-            on_event=on_event,
-            login_headers=login_headers,
-            user_agent=headers["User-Agent"],
-            login_transport=login_transport,
-            needs_credentials=True,
-        )
-    if isinstance(settings, Exception):
-        del base_url, credentials, httpx_args, login_headers  # A crash reporter shows the locals of this frame.
-        raise settings
-    auth = auth_from(settings)
+    headers = httpx.Headers(httpx_args.pop("headers", None))
+    headers.setdefault("User-Agent", USER_AGENT)
+    endpoint = configure(
+        "connect()",
+        base_url,
+        httpx_args,
+        credentials,
+        timeout,
+        known=_httpx_arguments(),
+        allow_insecure_http=allow_insecure_http,
+        login_headers=login_headers,
+        login_transport=login_transport,
+        user_agent=headers["User-Agent"],
+    )
+    if isinstance(endpoint, Exception):
+        # A crash reporter shows the locals of this frame.
+        del base_url, credentials, httpx_args, headers, login_headers
+        raise endpoint
+    auth = auth_for(endpoint, credentials, on_event)
+    httpx_args |= {"event_hooks": _hooks(auth, httpx_args.get("event_hooks")), "auth": auth}
     # The generated class says `dict` for headers and cookies. A dictionary would lose repeated headers, and the domains
     # of cookies.
     given: dict[str, Any] = {"headers": headers, "cookies": httpx.Cookies(httpx_args.pop("cookies", None))}
-    httpx_args |= {"event_hooks": _hooks(auth, httpx_args.get("event_hooks")), "auth": auth}
-    given |= {"timeout": settings.timeout, "follow_redirects": httpx_args.pop("follow_redirects", False)}
-    pools = _Pools(settings.connection, {"base_url": settings.base_url, **given, **httpx_args})
+    given |= {"timeout": endpoint.timeout, "follow_redirects": httpx_args.pop("follow_redirects", False)}
     return Client(
-        base_url=str(settings.base_url),
+        base_url=str(endpoint.base_url),
         token="",
         raise_on_unexpected_status=raise_on_unexpected_status,
         httpx_args=httpx_args,
         login=auth,
-        pools=pools,
+        pools=_Pools(endpoint, {**given, **httpx_args}),
         **given,
     )
 
@@ -138,52 +135,17 @@ class Client(AuthenticatedClient):
 
     login: LoginAuth = attrs.field(kw_only=True)
     _pools: _Pools = attrs.field(kw_only=True, alias="pools", repr=False)
-    # In a copy: its httpx clients, by those of the original.
-    _copies: weakref.WeakKeyDictionary[Any, Any] | None = attrs.field(
-        kw_only=True, default=None, alias="copies", repr=False
-    )
 
     def __hash__(self) -> int:  # type: ignore[override]  # attrs takes it away from a class that is compared by fields
         return object.__hash__(self)
 
     def get_httpx_client(self) -> httpx.Client:
         """The `httpx.Client` of this process, made on first use."""
-        return self._client or self._own(self._pools.sync_client())
+        return self._client or self._pools.sync_client()
 
     def get_async_httpx_client(self) -> httpx.AsyncClient:
         """The `httpx.AsyncClient` of this process and event loop, made on first use."""
-        return self._async_client or self._own(self._pools.async_client())
-
-    def _own(self, http: Any) -> Any:
-        """The original's httpx client. In a copy of the client: a copy that shares its connections."""
-        if self._copies is None:
-            return http
-        if http.is_closed:
-            raise RuntimeError("This client is a copy, and the client that it was made of has been closed.")
-        own = self._copies.get(http)
-        if own is None:
-            own = copy.copy(http)
-            own.headers, own.cookies, own.timeout = self._headers, self._cookies, self._timeout
-            own = self._copies.setdefault(http, own)
-        return own
-
-    def __enter__(self) -> Self:
-        if self._copies is None:
-            self.get_httpx_client().__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        if self._copies is None:
-            self.get_httpx_client().__exit__(*error)
-
-    async def __aenter__(self) -> Self:
-        if self._copies is None:
-            await self.get_async_httpx_client().__aenter__()
-        return self
-
-    async def __aexit__(self, *error: Any) -> None:
-        if self._copies is None:
-            await self.get_async_httpx_client().__aexit__(*error)
+        return self._async_client or self._pools.async_client()
 
     def with_headers(self, headers: Mapping[str, str]) -> Client:
         """A copy with more headers. A header of the same name, in any letter case, is replaced."""
@@ -202,7 +164,9 @@ class Client(AuthenticatedClient):
         return self._copy(timeout=timeout)
 
     def _copy(self, **changes: Any) -> Client:
-        return attrs.evolve(self, copies=weakref.WeakKeyDictionary(), **changes)
+        from ._copy import copy_of  # noqa: PLC0415 - rarely needed
+
+        return copy_of(self, self._pools, changes)
 
     def __copy__(self) -> NoReturn:
         raise TypeError(
@@ -225,13 +189,14 @@ class _Pools:
     A forked child gets its own. Those that it inherits are kept and not touched: closing them would disturb the parent.
 
     Args:
-        connection: how connections are made.
+        endpoint: knows the base URL, and how connections are made.
         arguments: the other arguments of `httpx.Client` and `httpx.AsyncClient`.
     """
 
-    def __init__(self, connection: Connection, arguments: dict[str, Any]) -> None:
-        self._connection = connection
-        self._arguments = arguments
+    def __init__(self, endpoint: LoginEndpoint, arguments: dict[str, Any]) -> None:
+        self._connection = endpoint.connection
+        self._arguments = {"base_url": endpoint.base_url, **arguments}
+        self._limits = {name: self._arguments.pop(name) for name in {"limits"} & arguments.keys()}
         self._inherited: list[object] = []
         self._start_anew()
         _fork.register(self)
@@ -253,7 +218,7 @@ class _Pools:
         """The client for sync calls."""
         with self._lock:
             if self._sync is None:
-                self._sync = httpx.Client(**self._connection.arguments(httpx.HTTPTransport), **self._arguments)
+                self._sync = self._new(httpx.Client, httpx.HTTPTransport)
             return self._sync
 
     def async_client(self) -> httpx.AsyncClient:
@@ -266,12 +231,15 @@ class _Pools:
             # The connections of a loop that ended without closing them refer to it. So it would stay for ever.
             for gone in [other for other in self._by_loop if is_over(other)]:
                 del self._by_loop[gone]
-            connection = self._connection.arguments(httpx.AsyncHTTPTransport)
-            http = self._without_loop or httpx.AsyncClient(**connection, **self._arguments)
+            http = self._without_loop or self._new(httpx.AsyncClient, httpx.AsyncHTTPTransport)
             self._without_loop = http if loop is None else None
             if loop is not None:
                 self._by_loop[loop] = http
             return http
+
+    def _new(self, client: Any, pool: Any) -> Any:
+        transport, mounts = self._connection.transports(pool, **self._limits)
+        return client(transport=transport, mounts=mounts, **self._arguments)
 
     def _outside_of_loops(self) -> httpx.AsyncClient | None:
         """The client for a thread without a loop. If there is just one loop, that one is meant."""

@@ -13,8 +13,8 @@ import types
 from concurrent.futures import Future, InvalidStateError
 from typing import TYPE_CHECKING, TypeAlias
 
-from kyc_client._login.answer import Failure, Grant, Raised
 from kyc_client._login.credentials import Credentials
+from kyc_client._login.outcome import Failure, Grant, Raised
 from kyc_client.errors import ConfigurationError, LoginUnavailableError
 
 from .lease import Lease
@@ -89,7 +89,7 @@ class Flight:
         """Whether its deadline passed while nobody ran: its watch would have landed it in time."""
         return not self._is_unwatched and self.late() > GRACE
 
-    def patience(self) -> float:
+    def seconds_to_wait(self) -> float:
         """Seconds that a caller waits for it: longer than the watch, which lands it at the deadline."""
         return max(0.0, -self.late()) + GRACE / 2
 

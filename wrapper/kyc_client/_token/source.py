@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, TypeAlias
 
 from kyc_client import _fork
-from kyc_client._login.answer import Failure, Raised
+from kyc_client._login.outcome import Failure, Raised
 from kyc_client.errors import ConfigurationError, LoginUnavailableError
 
 from .flight import DEADLINE, GRACE, INTERRUPTED, Flight, Login, timed_out
@@ -267,7 +267,7 @@ def wait_sync(steps: Steps) -> Lease:
             lease: Lease = arrival.value
             return lease
         with contextlib.suppress(TimeoutError):
-            flight.future.result(flight.patience())
+            flight.future.result(flight.seconds_to_wait())
 
 
 async def wait_async(steps: Steps) -> Lease:
@@ -278,7 +278,7 @@ async def wait_async(steps: Steps) -> Lease:
         except StopIteration as arrival:
             lease: Lease = arrival.value
             return lease
-        await wait_for(flight.future, flight.patience())
+        await wait_for(flight.future, flight.seconds_to_wait())
 
 
 def living_sources() -> list[TokenSource]:

@@ -14,7 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kyc_client._login.connection import BorrowedTransport, Connection, environment_proxies, make_connection
+from kyc_client._login.connection import Connection, make_connection
+from kyc_client._login.proxies import environment_proxies
+from kyc_client._login.transports import BorrowedTransport
 
 CANARY = "canary-31d0"
 URL = httpx.URL("https://kyc.example.com")

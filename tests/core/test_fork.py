@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import subprocess
 import sys
@@ -58,13 +59,22 @@ def test_fork() -> None:
 
 
 def test_hook() -> None:
-    """What Python runs in the child."""
+    """What Python runs around a fork, here without one: objects start anew, and imports can go on in the child."""
     things = [Thing(), Thing()]
     for thing in things:
         _fork.register(thing)
-    # The hook itself would also reach the clients of other tests in this process.
-    living = [forked for forked in _fork.living() if forked in things]
-    assert living == things
+    _fork._importing.acquire()
+    _fork._after_fork_in_child()
+    assert [thing.forks for thing in things] == [1, 1]
+    thread = threading.Thread(target=_fork.load, args=("json",))
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+def test_load() -> None:
+    """A module on first use. A fork waits for it, because the child would have half of it."""
+    assert _fork.load("json") is json
 
 
 def test_registration_keeps_nothing_alive() -> None:

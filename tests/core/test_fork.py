@@ -39,6 +39,35 @@ print(os.read(reading, 99).decode(), thing.forks)
 """
 
 
+FORK_DURING_AN_IMPORT = """
+import os, sys, threading, types
+from kyc_client import _fork
+
+class Finder:
+    def find_spec(self, name, path, target=None):
+        from importlib.machinery import ModuleSpec
+        return ModuleSpec(name, self) if name == "slow" else None
+    def create_module(self, spec):
+        return None
+    def exec_module(self, module):
+        begun.set()
+        go_on.wait()
+        module.is_whole = True
+
+begun, go_on = threading.Event(), threading.Event()
+sys.meta_path.insert(0, Finder())
+thread = threading.Thread(target=_fork.load, args=("slow",))
+thread.start()
+begun.wait()
+# The fork waits for the import, so another thread has to let that end. Without the wait, it would come long before.
+threading.Timer(0.3, go_on.set).start()
+child = os.fork()
+if child == 0:
+    os._exit(0 if hasattr(sys.modules["slow"], "is_whole") else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
 class Thing:
     """Something that has to start anew."""
 
@@ -56,6 +85,19 @@ def test_fork() -> None:
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.split() == ["1", "1", "0"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_fork_during_an_import() -> None:
+    """I1: the child has all of the module. With a half of it, its next import would wait for ever."""
+    done = subprocess.run(  # noqa: S603 - this very Python
+        [sys.executable, "-W", "ignore", "-c", FORK_DURING_AN_IMPORT],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.split() == ["0"]
 
 
 def test_hook() -> None:

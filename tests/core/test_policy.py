@@ -243,6 +243,25 @@ def test_what_says_nothing_about_the_server_is_not_remembered(failure: Any) -> N
     assert policy.status(at(0)).failed_logins == 0
 
 
+@pytest.mark.parametrize("failure", [UNAVAILABLE, BAD], ids=["cool-down", "refusal"])
+def test_what_was_remembered_stays_when_nothing_was_sent(failure: Failure) -> None:
+    """E3: the credentials could not be read for a moment. The one caller learns that, and the others the failure."""
+    policy = Policy()
+    failed = failed_at(policy, 0, failure)
+    assert failed_at(policy, 0.5, NOTHING_SENT, None).failure is NOTHING_SENT
+    assert policy.decide(at(0.75)) == Decision(failure=failed._replace(cached=True))
+    assert policy.status(at(0.75)).last_failure is failure.kind
+
+
+def test_token_of_unknown_credentials() -> None:
+    """It is installed, and no refusal is forgotten for it."""
+    policy, token = Policy(), lease()
+    failed_at(policy, 0, BAD)
+    policy.landed(token, None, at(0))
+    assert policy.decide(at(0)) == Decision(token)
+    assert policy.known(A, at(0)) is not None
+
+
 def test_login_without_credentials_that_failed_otherwise_cools_down() -> None:
     """A login that hung in the credentials callable until its deadline."""
     policy = Policy()

@@ -139,7 +139,7 @@ def test_clocks_that_jump(monotonic: float, wall: float, login: Any) -> None:
 
 
 @pytest.mark.parametrize("age", [900, 980], ids=["soft", "hard"])
-def test_login_with_the_token_of_the_wrong_clock(age: float) -> None:
+def test_clock_that_is_wrong(age: float) -> None:
     """F3: a local clock that is a day wrong and runs evenly changes nothing, because the server's `Date` counts."""
     policy = Policy()
     wrong = Moment(START.monotonic, START.wall - 86_400)

@@ -19,6 +19,7 @@ from kyc_client._token.source import TokenSource
 from kyc_client.events import LoginFailed, LoginStarted, LoginSucceeded, TokenRejected
 from tests.support.clocks import Time
 from tests.support.endpoint import A, Endpoint, settle, take
+from tests.support.events import Heard
 from tests.support.fault_server import answer, drip, issue
 
 if TYPE_CHECKING:
@@ -29,23 +30,6 @@ if TYPE_CHECKING:
     from tests.support.fault_server import FaultServer
 
 BAD = answer(400, {"detail": "LOGIN_BAD_CREDENTIALS"})
-
-
-class Heard(list["Event"]):
-    """An `on_event` function that remembers, and can be waited for: the last event comes after the call it is about."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._more = threading.Condition()
-
-    def __call__(self, event: Event) -> None:
-        with self._more:
-            self.append(event)
-            self._more.notify_all()
-
-    def wait(self, count: int) -> None:
-        with self._more:
-            assert self._more.wait_for(lambda: len(self) >= count, 10), self
 
 
 @pytest.fixture

@@ -26,15 +26,14 @@ from kyc_client._token.flight import GRACE, Flight
 from kyc_client._token.lease import Phase
 from kyc_client._token.reporter import Reporter
 from kyc_client._token.source import TokenSource, wait_sync
-from kyc_client.events import LoginFailed, LoginStarted
+from kyc_client.events import LoginFailed, LoginStarted, LoginSucceeded
 from tests.core.test_secret import CANARY, rendered
 from tests.support.clocks import Time
 from tests.support.endpoint import PATIENCE, WAYS, A, B, Caller, Endpoint, Gate, crowd, settle, take
+from tests.support.events import Heard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from kyc_client.events import Event
 
 UNAVAILABLE = Failure(LoginUnavailableError, "The login was answered 503.", {"status_code": 503})
 UNUSABLE = Failure(LoginResponseError, "No token.", {"status_code": 200})
@@ -359,19 +358,20 @@ def test_no_attempt_after_landing(endpoint: Endpoint, time: Time) -> None:
 
 def test_credentials_that_come_after_the_deadline(endpoint: Endpoint, time: Time) -> None:
     """E4: no attempt is made with them, and no event tells of a start after the failure."""
-    gate, events = Gate(A), list["Event"]()
-    source = TokenSource(endpoint, gate, time.clock, deadline=0.05, reporter=Reporter("", events.append))
+    gate, heard = Gate(A), Heard()
+    source = TokenSource(endpoint, gate, time.clock, deadline=0.05, reporter=Reporter("", heard))
     steps = source.acquire()
     flight = next(steps)
     flight.future.result(PATIENCE)
     with pytest.raises(LoginUnavailableError, match="not completed within"):
         next(steps)
+    heard.wait(1)
     gate.opened.set()
     assert flight.thread is not None
     flight.thread.join(PATIENCE)
     assert not flight.thread.is_alive()
     assert endpoint.tried == []
-    assert [type(event) for event in events] == [LoginFailed]
+    assert [type(event) for event in heard] == [LoginFailed]
 
 
 def test_jitter_of_a_token_is_chance(endpoint: Endpoint) -> None:
@@ -395,13 +395,13 @@ def test_life_of_a_token_counts_from_the_start_of_its_attempt(source: TokenSourc
 
 def test_credentials_are_asked_for_once_a_second_and_not_sent_again(endpoint: Endpoint, time: Time) -> None:
     """G2: a remembered refusal costs no login and no event. Corrected credentials work after a second."""
-    current, asked, events = [A], list[int](), list["Event"]()
+    current, asked, heard = [A], list[int](), Heard()
 
     def credentials() -> Credentials:
         asked.append(1)
         return current[0]
 
-    source = TokenSource(endpoint, credentials, time.clock, reporter=Reporter("", events.append))
+    source = TokenSource(endpoint, credentials, time.clock, reporter=Reporter("", heard))
     endpoint.script = [BAD, endpoint.grant]
     for _ in range(5):
         for cached in (False, *[True] * 9):
@@ -410,9 +410,10 @@ def test_credentials_are_asked_for_once_a_second_and_not_sent_again(endpoint: En
             assert caught.value.cached == (cached or len(asked) > 1)
         time.advance(1)
     assert len(asked) == 5
-    assert [type(event) for event in events] == [LoginStarted, LoginFailed]
     current[0] = B
     take(source)
+    heard.wait(4)
+    assert [type(event) for event in heard] == [LoginStarted, LoginFailed, LoginStarted, LoginSucceeded]
     assert endpoint.tried == [A, B]
 
 

@@ -89,7 +89,7 @@ def server() -> Iterator[FaultServer]:
 
 
 @pytest.fixture(autouse=True)
-def _no_pauses(monkeypatch: pytest.MonkeyPatch, long_cooldown: None) -> None:  # noqa: ARG001
+def _no_pauses(monkeypatch: pytest.MonkeyPatch, long_cooldown: None) -> None:
     """There is no pause between the attempts of a login, and a long one after a failed login."""
     monkeypatch.setattr("kyc_client._token.flight._BACKOFF_SECONDS", 0.0)
 
@@ -471,10 +471,10 @@ def test_call_through_a_forward_proxy_that_fails(server: FaultServer, colour: Co
 
 @pytest.mark.parametrize("make", [connect, LoginAuth])
 def test_settings_of_a_wrong_type(monkeypatch: pytest.MonkeyPatch, make: Any) -> None:
-    """H3: the variables, which have been read by then, are in no frame of such an error."""
+    """H3: the error comes after the variables have been read, and they are in none of its frames."""
     for name, value in {"API_BASE_URL": URL, "API_LOGIN": PAIR.username, "API_PASSWORD": PAIR.password}.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(TypeError) as caught:
+    with pytest.raises(kyc_client.ConfigurationError, match="verify= takes") as caught:
         make(verify=5)
     assert found_in(rendered(caught.value)) == []
 
@@ -571,9 +571,9 @@ def test_refused_credentials_are_remembered_masked(server: FaultServer, colour: 
 
 
 def test_login_in_the_middle(server: FaultServer) -> None:
-    """H3: the threads' stacks, with all locals, which a profiler or watchdog may print, show it in one frame at most.
+    """H3: a profiler or watchdog may print the stacks of all threads with their locals. They show no password.
 
-    While the form is on its way, somebody has to hold it: httpx, as the content of a request whose `repr` is silent.
+    While the login runs, frames of ours hold its form and the spellings of the password. Their `repr` masks both.
     """
     arrived, gate = threading.Event(), threading.Event()
 
@@ -599,7 +599,7 @@ def test_login_in_the_middle(server: FaultServer) -> None:
     gate.set()
     waiting.join(10)
     assert len(ours) >= 4
-    assert shown <= {"attempt"}  # The form, whose `repr` shows the login and masks the password.
+    assert shown <= {"_attempt"}  # The form, whose `repr` shows the login and masks the password.
     assert not any(PAIR.password in repr(frame.f_locals) for frame in ours)
 
 

@@ -130,7 +130,7 @@ class LoginEndpoint:
             clock: for a `Retry-After` that is a date.
             on_open: receives a function that ends the attempt from another thread, however slowly bytes arrive.
         """
-        secrets: list[str] = []
+        secrets: Iterable[str] = ()
         try:
             secrets = spell(credentials, *self._secrets)
             return self._attempt(credentials, secrets, within=within, clock=clock, on_open=on_open)
@@ -140,7 +140,7 @@ class LoginEndpoint:
     def _attempt(
         self,
         credentials: Credentials,
-        secrets: list[str],
+        secrets: Iterable[str],
         *,
         within: float,
         clock: Clock,

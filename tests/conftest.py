@@ -104,7 +104,7 @@ def long_cooldown(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def auth(server: FaultServer, credentials: kyc_client.Credentials, long_cooldown: None) -> kyc_client.LoginAuth:  # noqa: ARG001
+def auth(server: FaultServer, credentials: kyc_client.Credentials, long_cooldown: None) -> kyc_client.LoginAuth:
     """A LoginAuth on the fault server, with a long cool-down."""
     return kyc_client.LoginAuth(server.base_url, credentials=credentials)
 

@@ -47,7 +47,7 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def auth(server: FaultServer, long_cooldown: None) -> LoginAuth:  # noqa: ARG001
+def auth(server: FaultServer, long_cooldown: None) -> LoginAuth:
     """A LoginAuth with a long cool-down."""
     return LoginAuth(server.base_url, credentials=PAIR)
 

@@ -97,7 +97,7 @@ class Chain:
 
 
 @pytest.fixture(autouse=True)
-def _no_pauses(monkeypatch: pytest.MonkeyPatch, long_cooldown: None) -> None:  # noqa: ARG001
+def _no_pauses(monkeypatch: pytest.MonkeyPatch, long_cooldown: None) -> None:
     """There is no pause between the attempts of a login, and a long one after a failed login."""
     monkeypatch.setattr("kyc_client._token.flight._BACKOFF_SECONDS", 0.0)
 

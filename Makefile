@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 UV      = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test record generate check-generated spec-lint spec-diff api-diff spec-drift check-version lint format types mutants bench docs build lock check clean
+.PHONY: help setup demo test record generate check-generated spec-lint spec-diff api-diff spec-drift check-version lint format types mutants bench docs build lock size check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -94,7 +94,10 @@ build: $(VENV)/.dev ## build the wheel and the sdist into dist/
 lock: $(VENV)/.uv ## pin again what the development tools bring with them
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --upgrade --all-extras --group dev --group docs --group mutation pyproject.toml --output-file constraints.txt
 
-check: lint types check-generated spec-lint check-version docs test build ## all that a change must pass
+size: $(VENV)/.dev ## fail if the core, one of its classes or one of its functions is too long
+	$(BIN)/python -m tools.size
+
+check: lint size types check-generated spec-lint check-version docs test build ## all that a change must pass
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) dist site .mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage

@@ -21,7 +21,7 @@ import kyc_client
 from kyc_client import Credentials, LoginAuth
 from kyc_client._clock import Clock
 from kyc_client._login.answer import Failure
-from kyc_client._login.connection import settle_connection
+from kyc_client._login.connection import make_connection
 from kyc_client._login.endpoint import LoginEndpoint
 from tests.core.test_secret import rendered
 from tests.support.fault_server import FaultServer, answer, drip, hang, issue, reset
@@ -304,7 +304,7 @@ def attempt(listener: socket.socket, pair: Credentials, **timeout: float) -> Fai
     """One attempt with these timeouts, all others being too long for a test."""
     url = httpx.URL(f"http://127.0.0.1:{listener.getsockname()[1]}")
     limits = httpx.Timeout(**{"connect": 100, "read": 100, "write": 100, "pool": 100, **timeout})
-    connection, _ = settle_connection(url, {"trust_env": False})
+    connection, _ = make_connection(url, {"trust_env": False})
     result = LoginEndpoint(url, limits, connection).attempt(pair, within=100, clock=Clock(), on_open=lambda _: None)
     assert isinstance(result, Failure)
     assert result.kind is UNAVAILABLE

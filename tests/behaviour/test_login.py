@@ -32,12 +32,13 @@ from kyc_client import (
     UserNotVerifiedError,
 )
 from kyc_client._clock import Clock
-from kyc_client._login import endpoint
+from kyc_client._login import attempt as attempting
 from kyc_client._login import tls as _tls
 from kyc_client._login.answer import Failure, Grant
 from kyc_client._login.base_url import parse_base_url
-from kyc_client._login.connection import MAX_ANSWER_BYTES, settle_connection
+from kyc_client._login.connection import make_connection
 from kyc_client._login.endpoint import USER_AGENT, LoginEndpoint
+from kyc_client._login.transports import MAX_ANSWER_BYTES
 from kyc_client._login.wire import is_bearer_value
 from tests.core.test_secret import rendered
 from tests.support.fault_server import Exchange, FaultServer, answer, hang, issue, reset
@@ -68,7 +69,7 @@ def attempt(
 ):
     """One login at this base URL."""
     url, _ = parse_base_url(base_url, allow_insecure_http=False)
-    settled, _ = settle_connection(url, {"verify": CONTEXT, **connection}, connection.get("transport"))
+    settled, _ = make_connection(url, {"verify": CONTEXT, **connection}, connection.get("transport"))
     one = LoginEndpoint(url, httpx.Timeout(timeout), settled, headers)
     return one.attempt(credentials, within=within, clock=clock, on_open=on_open)
 
@@ -168,7 +169,7 @@ def test_no_cookies(server):
     """D11: a cookie that came with one login does not go out with the next."""
     server.on_login(answer(200, GOOD, {"Set-Cookie": "fake=1; Path=/"}))
     base_url = server.base_url
-    connection, _ = settle_connection(httpx.URL(base_url), {"verify": CONTEXT})
+    connection, _ = make_connection(httpx.URL(base_url), {"verify": CONTEXT})
     one = LoginEndpoint(httpx.URL(base_url), httpx.Timeout(WATCHDOG), connection)
     for _ in range(2):
         one.attempt(CREDENTIALS, within=WATCHDOG, clock=CLOCK, on_open=lambda _: None)
@@ -907,7 +908,7 @@ def test_closed_while_the_answer_is_given_up(server, monkeypatch):
         return [b"x" * (MAX_ANSWER_BYTES + 1)]
 
     server.on_login(answer(200, b"x" * 100_000))
-    monkeypatch.setattr(endpoint, "_raw_chunks", close_first)
+    monkeypatch.setattr(attempting, "_raw_chunks", close_first)
     result = failure(attempt(server.base_url, on_open=closes.append), LoginResponseError, 200)
     assert "longer than" in result.message
 

@@ -78,11 +78,14 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def mounted(arguments: dict[str, Any], colour: Colour, trusting: ssl.SSLContext) -> dict[str, Any]:
-    """With `mounts=`, transports of the colour take the place of the URL."""
+    """With `mounts=`, transports of the colour take the place of the URL. A login needs a sync one."""
     if "mounts" not in arguments:
         return arguments
-    kind = httpx.HTTPTransport if colour.name == "sync" else httpx.AsyncHTTPTransport
-    return {"mounts": {name: kind(proxy=url, verify=trusting) for name, url in arguments["mounts"].items()}}
+    ((name, url),) = arguments["mounts"].items()
+    transport = httpx.HTTPTransport(proxy=url, verify=trusting)
+    if colour.name == "sync":
+        return {"mounts": {name: transport}}
+    return {"mounts": {name: httpx.AsyncHTTPTransport(proxy=url, verify=trusting)}, "login_transport": transport}
 
 
 def test_login_and_calls_take_the_same_tunnel(secure: Secure, colour: Colour, way: Any) -> None:

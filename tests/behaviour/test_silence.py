@@ -599,7 +599,7 @@ def test_login_in_the_middle(server: FaultServer) -> None:
     gate.set()
     waiting.join(10)
     assert len(ours) >= 4
-    assert shown <= {"_attempt"}  # The form, whose `repr` shows the login and masks the password.
+    assert shown <= {"_exchange"}  # The form, whose `repr` shows the login and masks the password.
     assert not any(PAIR.password in repr(frame.f_locals) for frame in ours)
 
 

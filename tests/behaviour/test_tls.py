@@ -17,7 +17,7 @@ from kyc_client import ConfigurationError, Credentials, LoginAuth, LoginUnavaila
 from kyc_client._clock import Clock
 from kyc_client._login import tls as _tls
 from kyc_client._login.answer import Failure, Grant
-from kyc_client._login.connection import settle_connection
+from kyc_client._login.connection import make_connection
 from kyc_client._login.endpoint import LoginEndpoint
 from kyc_openapi.api.resource import get_resource
 from tests.core.test_secret import rendered
@@ -185,7 +185,7 @@ def test_clients_share_it(files):
     """All clients and logins with the same settings use one context."""
     context = shared_context(verify=files.ca)
     for _ in range(2):
-        connection, problems = settle_connection(httpx.URL("https://127.0.0.1"), {"verify": files.ca})
+        connection, problems = make_connection(httpx.URL("https://127.0.0.1"), {"verify": files.ca})
         assert connection._options["verify"] is context
         assert problems == []
 
@@ -343,7 +343,7 @@ def test_environment_cannot_switch_verification_off(secure, files, colour, monke
 def attempt(server, verify, within=10.0):
     """One login over this context."""
     url = httpx.URL(server.base_url)
-    connection, _ = settle_connection(url, {"verify": verify})
+    connection, _ = make_connection(url, {"verify": verify})
     endpoint = LoginEndpoint(url, httpx.Timeout(10), connection)
     return endpoint.attempt(CREDENTIALS, within=within, clock=Clock(), on_open=lambda _: None)
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import inspect
 import os
 import pydoc
+import subprocess
+import sys
+import threading
 
 import pytest
 
 from kyc_client import ConfigurationError, Credentials
-from kyc_client._login.credentials import read_environment
+from kyc_client._login import credentials
+from kyc_client._login.credentials import EnvironmentCredentials, check_environment, read_environment
 from tests.core.test_secret import rendered
 
 CANARY = "canary-81d2"
@@ -344,3 +348,143 @@ def test_no_frame_shows_the_path(path):
     with pytest.raises(ConfigurationError) as info:
         Credentials.from_env({"API_LOGIN": GOOD["API_LOGIN"], "API_PASSWORD_FILE": path})
     assert CANARY not in rendered(info.value)
+
+
+# What can be read only once
+
+
+@pytest.fixture
+def fifo(tmp_path, monkeypatch):
+    """A FIFO as API_PASSWORD_FILE, and a function that writes to it in a thread."""
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    monkeypatch.setenv("API_LOGIN", GOOD["API_LOGIN"])
+    monkeypatch.setenv("API_PASSWORD_FILE", str(path))
+    writers = []
+
+    def write(*pieces: bytes) -> None:
+        def run() -> None:
+            with path.open("wb", buffering=0) as file:
+                for piece in pieces:
+                    file.write(piece)
+                    threading.Event().wait(0.02)
+
+        writers.append(threading.Thread(target=run, daemon=True))
+        writers[-1].start()
+
+    yield write
+    for writer in writers:
+        writer.join(10)
+        assert not writer.is_alive()
+
+
+def test_fifo_is_read_once(fifo):
+    """`connect()` looks at a FIFO without reading it. The first login reads it, and the others use what it read."""
+    assert check_environment("API_LOGIN", "API_PASSWORD") == (None, None)
+    source = EnvironmentCredentials()
+    fifo(f"{CANARY}-".encode(), b"password\n")
+    for _ in range(3):
+        assert source() == Credentials(GOOD["API_LOGIN"], f"{CANARY}-password")
+    assert CANARY not in repr(source)
+    assert not hasattr(source, "__dict__")
+
+
+def test_fifo_that_nobody_writes_to(fifo, monkeypatch):
+    """A FIFO without a writer is an error after a while. It is tried again by the next login."""
+    monkeypatch.setattr(credentials, "_MAX_WAIT", 0.05)
+    source = EnvironmentCredentials()
+    with pytest.raises(ConfigurationError, match=r"cannot be read \(nothing came within 0.05 s\)"):
+        source()
+    monkeypatch.setattr(credentials, "_MAX_WAIT", 10.0)
+    fifo(b"fake")
+    assert source().password == "fake"
+
+
+def test_fifo_whose_writer_says_nothing(fifo, monkeypatch):
+    """A FIFO that is open for writing and stays empty does not hold up a login for ever."""
+    monkeypatch.setattr(credentials, "_MAX_WAIT", 0.05)
+    path = os.environ["API_PASSWORD_FILE"]
+    both = os.open(path, os.O_RDWR)
+    try:
+        with pytest.raises(ConfigurationError, match="nothing came"):
+            EnvironmentCredentials()()
+    finally:
+        os.close(both)
+
+
+def test_descriptor(monkeypatch):
+    """A shell's `API_PASSWORD_FILE=<(command)` is a pipe, which is read once."""
+    reading, writing = os.pipe()
+    try:
+        os.write(writing, b"fake-password\n")
+        monkeypatch.setenv("API_LOGIN", GOOD["API_LOGIN"])
+        monkeypatch.setenv("API_PASSWORD_FILE", f"/dev/fd/{reading}")
+        assert check_environment("API_LOGIN", "API_PASSWORD") == (None, None)
+        os.close(writing)
+        source = EnvironmentCredentials()
+        assert [source().password for _ in range(2)] == ["fake-password"] * 2
+    finally:
+        os.close(reading)
+
+
+def test_regular_file_is_read_each_time(secret_file, monkeypatch):
+    """A secret that was rotated in its file is picked up."""
+    for name, value in secret_file(b"first").items():
+        monkeypatch.setenv(name, value)
+    source = EnvironmentCredentials()
+    assert source().password == "first"
+    secret_file(b"second")
+    assert source().password == "second"
+
+
+def test_environment_is_read_at_each_login(monkeypatch):
+    """So is one in the environment, and what is missing is an error that shows nothing."""
+    source = EnvironmentCredentials()
+    monkeypatch.setenv("API_LOGIN", CANARY)
+    with pytest.raises(ConfigurationError, match="API_PASSWORD is not set") as info:
+        source()
+    assert CANARY not in rendered(info.value)
+    monkeypatch.setenv("API_PASSWORD", "fake")
+    assert source() == Credentials(CANARY, "fake")
+
+
+def test_check(monkeypatch, secret_file, tmp_path):
+    """A check names all that is missing or unusable, and returns the base URL and no secret."""
+    monkeypatch.setenv("API_BASE_URL", "https://kyc.example.com")
+    value, problem = check_environment("API_BASE_URL", "API_LOGIN", "API_PASSWORD")
+    assert value == "https://kyc.example.com"
+    assert "API_LOGIN is not set" in problem
+    assert "API_PASSWORD is not set" in problem
+    for name, text in secret_file(b"fake").items():
+        monkeypatch.setenv(name, text)
+    assert check_environment("API_BASE_URL", "API_LOGIN", "API_PASSWORD") == ("https://kyc.example.com", None)
+    for path, why in ((tmp_path / "none", "No such file"), (tmp_path, "Is a directory")):
+        monkeypatch.setenv("API_PASSWORD_FILE", str(path))
+        assert why in check_environment("API_PASSWORD")[1]
+    assert credentials._look_at("\0") == ("", "cannot be read (this is not a path)")
+
+
+def test_fifo_that_vanishes(fifo):
+    """What was read once is used even if its file has gone."""
+    source = EnvironmentCredentials()
+    fifo(b"fake")
+    assert source().password == "fake"
+    os.unlink(os.environ["API_PASSWORD_FILE"])  # noqa: PTH108 - a string
+    assert source().password == "fake"
+
+
+@pytest.mark.parametrize(("raw", "good"), [("caf\u00e9-\N{KEY}".encode(), True), (b"caf\xe9", False)])
+def test_password_in_another_locale(raw, good):
+    """With `LC_ALL=C` Python reads UTF-8 as ASCII. The password is taken as it is, and what is not UTF-8 is refused."""
+    code = """
+from kyc_client import ConfigurationError, Credentials
+try:
+    print(ascii(Credentials.from_env().password))
+except ConfigurationError as error:
+    print(ascii(str(error)))
+"""
+    environ = {b"LC_ALL": b"C", b"PYTHONUTF8": b"0", b"PYTHONCOERCECLOCALE": b"0"}
+    environ |= {b"API_LOGIN": b"fake", b"API_PASSWORD": raw, b"PATH": os.environb[b"PATH"]}
+    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, check=True, timeout=60)  # noqa: S603 - our own code
+    assert (done.stdout.decode().strip() == ascii(raw.decode("utf-8", "replace"))) is good
+    assert (b"API_PASSWORD is not valid UTF-8" in done.stdout) is not good

@@ -15,9 +15,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import httpx
 import pytest
 
 from kyc_client import Credentials, Token
+from kyc_client._login.secret import MaskedHeader
 from kyc_client._token.lease import Lease
 from tests.support.paths import TESTS
 
@@ -205,3 +207,30 @@ def test_rendered_sees_what_it_must():
     with pytest.raises(RuntimeError) as caught:
         fail()
     assert CANARY in rendered(caught.value)
+
+
+# The header of a request
+
+
+HEADER = MaskedHeader(f"Bearer {CANARY}")
+
+
+@pytest.mark.parametrize("secret", [HEADER, HEADER.encode("ascii")], ids=["text", "bytes"])
+def test_masked_header(secret):
+    """A header shows nothing, is pickled as `***`, and is still itself in a copy, which may be sent."""
+    assert CANARY not in repr(secret)
+    assert copy.copy(secret) is secret
+    assert copy.deepcopy([secret])[0] is secret
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        pickled = pickle.dumps([secret], protocol)
+        assert CANARY.encode() not in pickled
+        assert pickle.loads(pickled) == ["***" if secret is HEADER else b"***"]  # noqa: S301 - our own pickle
+
+
+def test_pickled_response():
+    """A response that is pickled takes no token with it."""
+    request = httpx.Request("GET", "https://kyc.example.com", headers={"Authorization": HEADER})
+    pickled = pickle.dumps(httpx.Response(200, request=request))
+    assert CANARY.encode() not in pickled
+    assert pickle.loads(pickled).request.headers["Authorization"] == "***"  # noqa: S301 - our own pickle
+    assert request.headers["Authorization"] == f"Bearer {CANARY}"

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator  # noqa: TC003 - for those who evaluate the annotations
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import httpx
 
 from ._clock import Clock
-from ._login.endpoint import LoginEndpoint
-from ._settings import DEFAULT_TIMEOUT, LOGIN_ARGUMENTS, CredentialsSource, Settings, settle, unknown_arguments
+from ._settings import DEFAULT_TIMEOUT, CredentialsSource, as_callable, configure
 from ._token.lease import Lease, Token
 from ._token.policy import LoginStatus  # noqa: TC001 - as above
 from ._token.reporter import OnEvent, Reporter
 from ._token.source import TokenSource, wait_async, wait_sync
+
+if TYPE_CHECKING:
+    from ._login.endpoint import LoginEndpoint
 
 # Where a request remembers the token that we put into its header. So our header on a request object that is sent again
 # is not taken for the caller's.
@@ -71,28 +73,27 @@ class LoginAuth(httpx.Auth):
         headers: Any = None,
         **connection_args: Any,
     ) -> None:
-        settings: Settings | Exception | None = unknown_arguments("LoginAuth()", connection_args, LOGIN_ARGUMENTS)
-        if settings is None:
-            settings = settle(
-                base_url,
-                connection_args,
-                credentials=credentials,
-                timeout=timeout,
-                allow_insecure_http=allow_insecure_http,
-                on_event=on_event,
-                login_headers=headers,
-                login_transport=connection_args.get("transport"),
-            )
-        if isinstance(settings, Exception):
-            del base_url, credentials, headers, connection_args  # A crash reporter shows the locals of this frame.
-            raise settings
-        self._set_up(settings)
+        transport = connection_args.get("transport")
+        endpoint = configure(
+            "LoginAuth()",
+            base_url,
+            connection_args,
+            credentials,
+            timeout,
+            allow_insecure_http=allow_insecure_http,
+            login_headers=headers,
+            login_transport=transport,
+        )
+        if isinstance(endpoint, Exception):
+            # A crash reporter shows the locals of this frame.
+            del base_url, credentials, headers, connection_args, transport
+            raise endpoint
+        self._set_up(endpoint, credentials, on_event)
 
-    def _set_up(self, settings: Settings) -> None:
-        url = settings.base_url
-        endpoint = LoginEndpoint(url, settings.timeout, settings.connection, settings.login_headers)
-        reporter = Reporter(str(url).removesuffix("/"), settings.on_event)
-        self._source = TokenSource(endpoint, settings.credentials, Clock(), reporter=reporter)
+    def _set_up(self, endpoint: LoginEndpoint, credentials: CredentialsSource, on_event: OnEvent | None) -> None:
+        url = endpoint.base_url
+        reporter = Reporter(str(url).removesuffix("/"), on_event)
+        self._source = TokenSource(endpoint, as_callable(credentials), Clock(), reporter=reporter)
         self._base_url = url
         self._scheme, self._host, self._port = url.scheme, url.raw_host, url.port
         self._marks_second = False
@@ -217,10 +218,10 @@ class LoginAuth(httpx.Auth):
         raise TypeError("A LoginAuth is not pickled, because it holds a token and a lock. Make one in each process.")
 
 
-def auth_from(settings: Settings) -> LoginAuth:
-    """A `LoginAuth` of settings that have been settled already."""
+def auth_for(endpoint: LoginEndpoint, credentials: CredentialsSource, on_event: OnEvent | None) -> LoginAuth:
+    """A `LoginAuth` of what has been checked already."""
     auth = LoginAuth.__new__(LoginAuth)
-    auth._set_up(settings)  # noqa: SLF001 - of this module  # pyright: ignore[reportPrivateUsage]
+    auth._set_up(endpoint, credentials, on_event)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     return auth
 
 

@@ -14,16 +14,16 @@ import httpx
 from kyc_openapi import AuthenticatedClient
 
 from . import _fork
-from ._auth import LoginAuth, auth_from
+from ._auth import LoginAuth, auth_for
 from ._login.endpoint import USER_AGENT
-from ._settings import DEFAULT_TIMEOUT, CredentialsSource, Settings, settle, unknown_arguments
+from ._settings import DEFAULT_TIMEOUT, CredentialsSource, configure
 from ._token.loops import current_loop, is_over
 from ._token.reporter import OnEvent  # noqa: TC001 - for those who evaluate the annotations
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ._login.connection import Connection
+    from ._login.endpoint import LoginEndpoint
 
 
 def connect(  # noqa: PLR0913 - each is optional, and given by name
@@ -70,40 +70,37 @@ def connect(  # noqa: PLR0913 - each is optional, and given by name
             password, or a proxy, a certificate or a transport cannot be used.
         TypeError: an argument that httpx does not know, or `auth`, which this function sets itself.
     """
-    settings: Settings | Exception | None = unknown_arguments("connect()", httpx_args, _httpx_arguments())
-    if settings is None:
-        headers = httpx.Headers(httpx_args.pop("headers", None))
-        headers.setdefault("User-Agent", USER_AGENT)
-        settings = settle(
-            base_url,
-            httpx_args,
-            credentials=credentials,
-            timeout=timeout,
-            allow_insecure_http=allow_insecure_http,
-            on_event=on_event,
-            login_headers=login_headers,
-            user_agent=headers["User-Agent"],
-            login_transport=login_transport,
-            needs_credentials=True,
-        )
-    if isinstance(settings, Exception):
-        del base_url, credentials, httpx_args, login_headers  # A crash reporter shows the locals of this frame.
-        raise settings
-    auth = auth_from(settings)
-    pools = _Pools(settings.connection, httpx_args.pop("limits", httpx.Limits()))
-    cookies = httpx.Cookies(httpx_args.pop("cookies", None))
+    headers = httpx.Headers(httpx_args.pop("headers", None))
+    headers.setdefault("User-Agent", USER_AGENT)
+    endpoint = configure(
+        "connect()",
+        base_url,
+        httpx_args,
+        credentials,
+        timeout,
+        known=_httpx_arguments(),
+        allow_insecure_http=allow_insecure_http,
+        login_headers=login_headers,
+        login_transport=login_transport,
+        user_agent=headers["User-Agent"],
+    )
+    if isinstance(endpoint, Exception):
+        # A crash reporter shows the locals of this frame.
+        del base_url, credentials, httpx_args, headers, login_headers
+        raise endpoint
+    auth = auth_for(endpoint, credentials, on_event)
+    httpx_args |= {"event_hooks": _hooks(auth, httpx_args.get("event_hooks")), "auth": auth}
     # The generated class says `dict` for headers and cookies. A dictionary would lose repeated headers, and the domains
     # of cookies.
-    given: dict[str, Any] = {"headers": headers, "cookies": cookies}
+    given: dict[str, Any] = {"headers": headers, "cookies": httpx.Cookies(httpx_args.pop("cookies", None))}
+    given |= {"timeout": endpoint.timeout, "follow_redirects": httpx_args.pop("follow_redirects", False)}
     return Client(
-        base_url=str(settings.base_url),
+        base_url=str(endpoint.base_url),
         token="",
-        timeout=settings.timeout,
-        follow_redirects=httpx_args.pop("follow_redirects", False),
         raise_on_unexpected_status=raise_on_unexpected_status,
-        httpx_args={**httpx_args, "event_hooks": _hooks(auth, httpx_args.get("event_hooks")), "auth": auth},
+        httpx_args=httpx_args,
         login=auth,
-        pools=pools,
+        pools=_Pools(endpoint, {**given, **httpx_args}),
         **given,
     )
 
@@ -131,7 +128,7 @@ class Client(AuthenticatedClient):
     an async pool does not work on a second loop.
 
     `with_headers()`, `with_cookies()` and `with_timeout()` return a copy that shares the login and the connections.
-    They change nothing of the original. Closing the copy closes no connection; closing the original closes all.
+    They change nothing of the original. Closing the copy closes no connection. Closing the original closes all.
 
     Attributes:
         login: the `LoginAuth` of this client and its copies.
@@ -139,41 +136,17 @@ class Client(AuthenticatedClient):
 
     login: LoginAuth = attrs.field(kw_only=True)
     _pools: _Pools = attrs.field(kw_only=True, alias="pools", repr=False)
-    _is_copy: bool = attrs.field(kw_only=True, default=False, alias="is_copy", repr=False)
-    _given: httpx.Client | None = attrs.field(init=False, default=None, repr=False)
-    _given_async: httpx.AsyncClient | None = attrs.field(init=False, default=None, repr=False)
 
-    # attrs takes the hash away from a class that is compared by its fields, as the generated one is.
     def __hash__(self) -> int:  # type: ignore[override]  # attrs takes it away from a class that is compared by fields
         return object.__hash__(self)
 
     def get_httpx_client(self) -> httpx.Client:
         """The `httpx.Client` of this process, made on first use."""
-        return self._given or self._pools.client(self, self._arguments(), is_copy=self._is_copy)
+        return self._client or self._pools.sync_client()
 
     def get_async_httpx_client(self) -> httpx.AsyncClient:
         """The `httpx.AsyncClient` of this process and event loop, made on first use."""
-        return self._given_async or self._pools.async_client(self, self._arguments(), is_copy=self._is_copy)
-
-    def _arguments(self) -> dict[str, Any]:
-        return {
-            "base_url": self._base_url,
-            "headers": self._headers,
-            "cookies": self._cookies,
-            "timeout": self._timeout,
-            "follow_redirects": self._follow_redirects,
-            **self._httpx_args,
-        }
-
-    def set_httpx_client(self, client: httpx.Client) -> Client:
-        """Use this `httpx.Client` as it is, in every process. Nothing of `connect()` holds for it."""
-        self._given = client
-        return self
-
-    def set_async_httpx_client(self, async_client: httpx.AsyncClient) -> Client:
-        """Use this `httpx.AsyncClient` as it is, everywhere. Nothing of `connect()` holds for it."""
-        self._given_async = async_client
-        return self
+        return self._async_client or self._pools.async_client()
 
     def with_headers(self, headers: Mapping[str, str]) -> Client:
         """A copy with more headers. A header of the same name, in any letter case, is replaced."""
@@ -184,7 +157,7 @@ class Client(AuthenticatedClient):
     def with_cookies(self, cookies: Mapping[str, str]) -> Client:
         """A copy with more cookies. A cookie of the same name, domain and path is replaced."""
         merged = httpx.Cookies(self._cookies)
-        merged.update(dict(cookies))
+        merged.update(httpx.Cookies(dict(cookies)))
         return self._copy(cookies=merged)
 
     def with_timeout(self, timeout: httpx.Timeout) -> Client:
@@ -192,7 +165,9 @@ class Client(AuthenticatedClient):
         return self._copy(timeout=timeout)
 
     def _copy(self, **changes: Any) -> Client:
-        return attrs.evolve(self, is_copy=True, **changes)
+        from ._copy import copy_of  # noqa: PLC0415 - rarely needed
+
+        return copy_of(self, self._pools, changes)
 
     def __copy__(self) -> NoReturn:
         raise TypeError(
@@ -210,15 +185,19 @@ class Client(AuthenticatedClient):
 
 
 class _Pools:
-    """The connection pools that a client and its copies share: one for sync calls, and one per event loop.
+    """The httpx clients with the connection pools of one `Client`: one for sync calls, and one per event loop.
 
-    A forked child gets pools of its own. Those that it inherits are kept and not touched: closing them would disturb
-    the parent.
+    A forked child gets its own. Those that it inherits are kept and not touched: closing them would disturb the parent.
+
+    Args:
+        endpoint: knows the base URL, and how connections are made.
+        arguments: the other arguments of `httpx.Client` and `httpx.AsyncClient`.
     """
 
-    def __init__(self, connection: Connection, limits: httpx.Limits) -> None:
-        self._connection = connection
-        self._limits = limits
+    def __init__(self, endpoint: LoginEndpoint, arguments: dict[str, Any]) -> None:
+        self._connection = endpoint.connection
+        self._arguments = {"base_url": endpoint.base_url, **arguments}
+        self._limits = {name: self._arguments.pop(name) for name in {"limits"} & arguments.keys()}
         self._inherited: list[object] = []
         self._start_anew()
         _fork.register(self)
@@ -226,102 +205,44 @@ class _Pools:
     def _start_anew(self) -> None:
         # Re-entrant for the same reason as the lock of `TokenSource`. Guards what follows.
         self._lock = threading.RLock()
-        self._sync: _Pool | None = None
-        self._by_loop: weakref.WeakKeyDictionary[object, _Pool] = weakref.WeakKeyDictionary()
+        self._sync: httpx.Client | None = None
+        self._by_loop: weakref.WeakKeyDictionary[object, httpx.AsyncClient] = weakref.WeakKeyDictionary()
         # Made outside of any loop. The first loop that asks takes it over.
-        self._without_loop: _Pool | None = None
+        self._without_loop: httpx.AsyncClient | None = None
 
     def after_fork(self) -> None:
         """Start anew in a forked child."""
         self._inherited.append((self._sync, self._by_loop, self._without_loop))
         self._start_anew()
 
-    def client(self, holder: Client, arguments: dict[str, Any], *, is_copy: bool) -> httpx.Client:
-        """The `httpx.Client` of a client or of its copy."""
+    def sync_client(self) -> httpx.Client:
+        """The client for sync calls."""
         with self._lock:
             if self._sync is None:
-                self._sync = _Pool(httpx.Client, *self._connection.sync_transports(self._limits))
-            client: httpx.Client = self._sync.client(holder, arguments, is_copy=is_copy)
-            return client
+                self._sync = self._new(httpx.Client, httpx.HTTPTransport)
+            return self._sync
 
-    def async_client(self, holder: Client, arguments: dict[str, Any], *, is_copy: bool) -> httpx.AsyncClient:
-        """The `httpx.AsyncClient` of a client or of its copy, for the event loop of the calling task."""
+    def async_client(self) -> httpx.AsyncClient:
+        """The client for the event loop of the calling task."""
         loop = current_loop()
         with self._lock:
-            pool = self._outside_of_loops() if loop is None else self._by_loop.get(loop)
-            if pool is None:
-                # The connections of a loop that ended without closing them refer to it. So it would stay for ever.
-                for gone in [other for other in self._by_loop if is_over(other)]:
-                    del self._by_loop[gone]
-                pool = self._without_loop
-                if pool is None:
-                    pool = _Pool(httpx.AsyncClient, *self._connection.async_transports(self._limits))
-                self._without_loop = None
-                if loop is None:
-                    self._without_loop = pool
-                else:
-                    self._by_loop[loop] = pool
-            client: httpx.AsyncClient = pool.client(holder, arguments, is_copy=is_copy)
-            return client
+            http = self._outside_of_loops() if loop is None else self._by_loop.get(loop)
+            if http is not None:
+                return http
+            # The connections of a loop that ended without closing them refer to it. So it would stay for ever.
+            for gone in [other for other in self._by_loop if is_over(other)]:
+                del self._by_loop[gone]
+            http = self._without_loop or self._new(httpx.AsyncClient, httpx.AsyncHTTPTransport)
+            self._without_loop = http if loop is None else None
+            if loop is not None:
+                self._by_loop[loop] = http
+            return http
 
-    def _outside_of_loops(self) -> _Pool | None:
-        """The pool for a thread without a loop. If there is just one loop, that one is meant."""
-        living = [pool for loop, pool in self._by_loop.items() if not is_over(loop)]
+    def _new(self, client: Any, pool: Any) -> Any:
+        transport, mounts = self._connection.transports(pool, **self._limits)
+        return client(transport=transport, mounts=mounts, **self._arguments)
+
+    def _outside_of_loops(self) -> httpx.AsyncClient | None:
+        """The client for a thread without a loop. If there is just one loop, that one is meant."""
+        living = [http for loop, http in self._by_loop.items() if not is_over(loop)]
         return self._without_loop or (living[0] if len(living) == 1 else None)
-
-
-class _Pool:
-    """The transports of one process or event loop, and the httpx clients that use them.
-
-    Args:
-        make: `httpx.Client` or `httpx.AsyncClient`.
-        transport: what carries the requests.
-        mounts: other transports by URL pattern.
-    """
-
-    def __init__(self, make: Any, transport: Any, mounts: Mapping[str, Any]) -> None:
-        self._make = make
-        self._transport = transport
-        self._mounts = mounts
-        # The original's, which closes the transports when it is closed.
-        self._owner: Any = None
-        self._copies: weakref.WeakKeyDictionary[Client, Any] = weakref.WeakKeyDictionary()
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether the original has been closed."""
-        return self._owner is not None and self._owner.is_closed
-
-    def client(self, holder: Client, arguments: dict[str, Any], *, is_copy: bool) -> Any:
-        """The httpx client of the original or of a copy."""
-        if not is_copy:
-            if self._owner is None:
-                self._owner = self._make(transport=self._transport, mounts=self._mounts, **arguments)
-            return self._owner
-        client = self._copies.get(holder)
-        if client is None:
-            mounts = {pattern: mount and _Shared(mount, self) for pattern, mount in self._mounts.items()}
-            client = self._make(transport=_Shared(self._transport, self), mounts=mounts, **arguments)
-            self._copies[holder] = client
-        return client
-
-
-class _Shared(httpx.BaseTransport, httpx.AsyncBaseTransport):
-    """A transport of the original, used by a copy. Closing the copy does not close it."""
-
-    def __init__(self, transport: Any, pool: _Pool) -> None:
-        self._transport = transport
-        self._pool = pool
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        response: httpx.Response = self._open().handle_request(request)
-        return response
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        response: httpx.Response = await self._open().handle_async_request(request)
-        return response
-
-    def _open(self) -> Any:
-        if self._pool.is_closed:
-            raise RuntimeError("This client is a copy, and the client that it was made of has been closed.")
-        return self._transport

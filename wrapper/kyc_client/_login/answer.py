@@ -1,15 +1,12 @@
 """What the answer to a login means. Pure: nothing here sends or waits.
 
-The result is a value: a `Grant`, a `Failure` or a `Raised`. Nothing here raises, because the password is at hand. A
-text from outside (the server's, a proxy's, an exception's) is cut, made printable and cleaned of what was submitted
-before it gets into a message.
+Nothing here raises, because the password is at hand. A text from outside (the server's, a proxy's, an exception's) is
+cut, made printable and cleaned of what was submitted before it gets into a message.
 """
 
 from __future__ import annotations
 
 import base64
-import contextlib
-import copy
 import json
 import re
 from html import escape
@@ -20,7 +17,6 @@ import httpx
 
 from kyc_client.errors import (
     BadCredentialsError,
-    KYCClientError,
     LoginError,
     LoginRefusedError,
     LoginResponseError,
@@ -30,6 +26,7 @@ from kyc_client.errors import (
 )
 from kyc_openapi.models import BearerToken, HTTPValidationError, LoginRefusal
 
+from .outcome import Failure, Grant, described, plain
 from .secret import Masked
 from .wire import is_bearer_value, read_http_date, read_json
 
@@ -40,7 +37,6 @@ if TYPE_CHECKING:
 
 _MAX_RETRY_AFTER = 15 * 60.0
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{2,63}")
-_MAX_TEXT = 200
 _MAX_FIELDS = 20
 # The error for each code, and what to do. The code decides, because a gateway may change the status.
 _REFUSALS: Mapping[str, tuple[type[LoginError], str]] = {
@@ -69,99 +65,6 @@ _DECODING: Mapping[str, str] = {
 }
 
 
-class Grant(Masked):
-    """A login that succeeded.
-
-    Attributes:
-        value: the token.
-        issued_at: the server's time when it issued the token (its `Date`), in seconds since the epoch. None if the
-            answer does not say.
-    """
-
-    __slots__ = ("issued_at", "value")
-    _shown = ("issued_at",)
-    issued_at: float | None
-    value: str
-
-    def __init__(self, value: str, issued_at: float | None) -> None:
-        self._set(value=value, issued_at=issued_at)
-
-
-class Failure:
-    """A login that failed, as the recipe of an error: each caller gets a fresh instance.
-
-    Attributes:
-        kind: the class of the error.
-        message: what happened, and what to do.
-        details: further keyword arguments of the class.
-        retry_after: the seconds that the server asked us to wait, if it asked.
-    """
-
-    def __init__(
-        self,
-        kind: type[KYCClientError],
-        message: str,
-        details: Mapping[str, Any] | None = None,
-        retry_after: float | None = None,
-    ) -> None:
-        self.kind = kind
-        self.message = message
-        self.details = details or {}
-        self.retry_after = retry_after
-
-    def error(self, *, retry_after: float | None, cached: bool) -> KYCClientError:
-        """A new error to raise.
-
-        Args:
-            retry_after: seconds until the next login would be tried.
-            cached: nothing was sent for this error.
-        """
-        if not issubclass(self.kind, LoginError):
-            return self.kind(self.message)
-        again = f" (Known from an earlier login. The next one is tried in {retry_after:.0f} s.)" if cached else ""
-        return self.kind(self.message + again, retry_after=retry_after, cached=cached, **self.details)
-
-
-class Raised:
-    """What a transport raised that says nothing about the network: a test's own word, or a request to stop.
-
-    It stands for an `AssertionError` (respx: "not mocked") and for every `BaseException` that is no `Exception`
-    (`pytest.fail`, `KeyboardInterrupt`, a task's cancellation).
-
-    Attributes:
-        original: the exception, without the frames that it passed, because they hold the password.
-        kind: its class.
-        message: its text, cleaned.
-        details: empty, as for a failure that has none.
-        retry_after: None, likewise.
-    """
-
-    def __init__(self, original: BaseException, secrets: Iterable[str] = ()) -> None:
-        _forget_frames(original)
-        self.original = original
-        self.kind = type(original)
-        self.message = _described(original, secrets)
-        self.details: Mapping[str, Any] = {}
-        self.retry_after: float | None = None
-
-    def error(self, *, retry_after: float | None = None, cached: bool = False) -> BaseException:  # noqa: ARG002 - as `Failure`
-        """A copy to raise, or the original if it cannot be copied."""
-        error = self.original
-        with contextlib.suppress(Exception):  # Its class may do anything in the middle of being copied.
-            duplicate = copy.copy(error)
-            error = duplicate if type(duplicate) is self.kind else error
-        _forget_frames(error)
-        return error
-
-
-def _forget_frames(error: BaseException) -> None:
-    """Cut an exception, and those that it groups, off from the frames that they passed and from other exceptions."""
-    error.__traceback__ = error.__context__ = error.__cause__ = None
-    inner: tuple[BaseException, ...] = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
-    for each in inner:
-        _forget_frames(each)
-
-
 class Answer:
     """What came back, noted as it came, because its reader may fail at any point.
 
@@ -187,9 +90,9 @@ class Answer:
             name = type(error).__name__
             self.flaw = self.flaw or _DECODING.get(name, name)
         elif isinstance(error, httpx.TimeoutException | TimeoutError):
-            self.flaw = f"no answer in time; {_described(error, secrets)}"
+            self.flaw = f"no answer in time; {described(error, secrets)}"
         else:
-            self.flaw = _described(error, secrets)
+            self.flaw = described(error, secrets)
 
 
 def interpret(
@@ -222,7 +125,7 @@ def interpret(
 def _interpret_token(answer: Answer, parsed: object, secrets: Iterable[str]) -> Grant | Failure:
     # The generated decoder takes a list of pairs for an object.
     if not isinstance(parsed, BearerToken) or not answer.body.lstrip().startswith(b"{"):
-        content_type = _plain(answer.headers.get("Content-Type", "no content type"), secrets)
+        content_type = plain(answer.headers.get("Content-Type", "no content type"), secrets)
         return _unusable(200, f"it holds no token ({answer.flaw or 'it has another shape'}; {content_type})")
     if not isinstance(parsed.token_type, str) or parsed.token_type.lower() != "bearer":
         return _unusable(200, "its token_type is not bearer")
@@ -235,7 +138,7 @@ def _interpret_validation(parsed: object, secrets: Iterable[str]) -> Failure:
     # `input` and `ctx` of the answer are left out, because they hold what was submitted.
     entries = parsed.detail[:_MAX_FIELDS] if isinstance(parsed, HTTPValidationError) else []
     errors = tuple(
-        (_loc(entry.loc, secrets), _plain(entry.msg, secrets), _plain(entry.type_, secrets)) for entry in entries
+        (_loc(entry.loc, secrets), plain(entry.msg, secrets), plain(entry.type_, secrets)) for entry in entries
     )
     fields = "; ".join(f"{'.'.join(map(str, loc))}: {msg}" for loc, msg, _ in errors)
     return Failure(
@@ -250,7 +153,7 @@ def _loc(loc: list[int | str], secrets: Iterable[str]) -> tuple[int | str, ...]:
     # A text in place of the list comes out of the decoder letter by letter.
     if any(secret in "".join(map(str, loc)) for secret in secrets):
         return ("***",)
-    return tuple(part if isinstance(part, int) else _plain(part) for part in loc)
+    return tuple(part if isinstance(part, int) else plain(part) for part in loc)
 
 
 def _interpret_refusal(status: int, body: bytes, secrets: Iterable[str]) -> Failure:
@@ -283,7 +186,7 @@ def _redirect(answer: Answer, base_url: httpx.URL, secrets: Iterable[str]) -> st
         where = f"{url.scheme}://{url.netloc.decode()}"  # httpx leaves out the user and password.
     except (httpx.InvalidURL, ValueError):
         where = "somewhere"
-    return f"it is a redirect to {_plain(where, secrets)}, and a login follows none"
+    return f"it is a redirect to {plain(where, secrets)}, and a login follows none"
 
 
 def _unavailable(what: str, answer: Answer, wall: float) -> Failure:
@@ -364,19 +267,3 @@ def spell(credentials: Credentials, *others: str) -> Spellings:
         spellings.update(text[1:-1] for text in (json.dumps(secret), repr(secret), ascii(secret)))
         spellings.add(repr(secret.encode())[2:-1])
     return Spellings(sorted(spellings, key=len, reverse=True))
-
-
-def _described(error: BaseException, secrets: Iterable[str]) -> str:
-    """An exception's class and text, fit for a message."""
-    text = _plain(error, secrets)
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _plain(value: object, secrets: Iterable[str] = ()) -> str:
-    """A text from outside, fit for a message: short, printable, and without what was submitted."""
-    text = ""
-    with contextlib.suppress(Exception):  # An exception of the caller's may raise when it is shown.
-        text = str(value)
-    for secret in secrets:
-        text = text.replace(secret, "***")
-    return "".join(character if character.isprintable() else "?" for character in text[:_MAX_TEXT])

@@ -1,4 +1,4 @@
-"""The base URL: fit to receive a password, or refused before anything is sent."""
+"""The base URL: it is fit to receive a password, or refused before anything is sent."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ _GOOD = "A good one looks like https://kyc.example.com or, with a path in front 
 def parse_base_url(text: str | httpx.URL | None, *, allow_insecure_http: bool) -> tuple[httpx.URL, str | None]:
     """Check a base URL.
 
-    It does not raise: the caller has to forget the text first, whose commonest mistake after a missing scheme is a
-    password in it. The message repeats no more of it than the host.
+    It does not raise, because the text may hold a password: the caller has to forget it first. The message repeats
+    nothing of it except the host.
 
     Args:
-        text: scheme, host, optionally port and path; nothing else. None if there is none, which is not said again.
-        allow_insecure_http: accept `http://` to hosts other than this machine's own.
+        text: scheme, host, optionally port and path, and nothing else. None if there is none. That is no problem here,
+            because the caller has named it already.
+        allow_insecure_http: accept `http://` to other hosts than this machine.
 
     Returns:
-        The URL, and what is wrong with it, as the message of an error; None if nothing is.
+        The URL, and what is wrong with it, as the message of an error. None if nothing is wrong.
     """
     if text is None:
         return httpx.URL(), None
@@ -38,13 +39,13 @@ def parse_base_url(text: str | httpx.URL | None, *, allow_insecure_http: bool) -
 
 
 def _parse(text: str) -> tuple[httpx.URL, str]:
-    """The URL, and what is wrong with it apart from being insecure ("" if nothing is)."""
-    # httpx would quote a space into the host, and read a backslash as part of it.
+    """The URL, and what is wrong with it except that it is insecure ("" if nothing is)."""
+    # httpx would accept both as a part of the host.
     if re.search(r"[\s\\]", text):
         return httpx.URL(), "holds white space or a backslash; remove it"
     try:
         url = httpx.URL(text)
-        host = url.host  # Decodes international names, and fails on some that have passed so far.
+        host = url.host  # This decodes international names, and fails for some.
     except (httpx.InvalidURL, ValueError):
         return httpx.URL(), "is not a URL"
     problems = (
@@ -58,7 +59,7 @@ def _parse(text: str) -> tuple[httpx.URL, str]:
 
 
 def is_on_this_machine(url: httpx.URL) -> bool:
-    """Whether a URL leads to this machine itself: what is sent there does not leave it, unless through a proxy."""
+    """Whether a URL leads to this machine. What is sent there does not leave it, except through a proxy."""
     if url.host == "localhost":
         return True
     try:
@@ -68,5 +69,5 @@ def is_on_this_machine(url: httpx.URL) -> bool:
 
 
 def uses_proxies(url: httpx.URL) -> bool:
-    """Whether the proxies of the environment are for this base URL: not if they would see a password in clear."""
+    """Whether the proxies of the environment are for this base URL. If not, they would see a password in clear."""
     return url.scheme == "https" or not is_on_this_machine(url)

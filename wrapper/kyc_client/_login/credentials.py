@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
-import time
 import unicodedata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from kyc_client import _fork
 from kyc_client.errors import ConfigurationError
 
 from .secret import Masked
@@ -16,23 +14,20 @@ from .secret import Masked
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    _Read: TypeAlias = Callable[[Any, str], tuple[str, str | None]]
+
 BASE_URL = "API_BASE_URL"
 LOGIN = "API_LOGIN"
 PASSWORD = "API_PASSWORD"  # noqa: S105 - the name of a variable, not a password
-
-# The server refuses a form field over 1 MiB anyway; a secret file that is longer is the wrong file.
-_MAX_SECRET_BYTES = 64 * 1024
-# Seconds to wait for what a FIFO brings. A login as a whole has 20.
-_MAX_WAIT = 5.0
 
 
 class Credentials(Masked):
     """A login and its password, as handed out by the provider.
 
-    Frozen; `repr`, `str` and `format` show neither, and pickling raises `TypeError`.
+    Frozen. `repr`, `str` and `format` show neither, and pickling raises `TypeError`.
 
     Args:
-        username: the login. It is sent exactly as it is: no stripping, no change of case, no normalisation.
+        username: the login. It is sent exactly as it is, without stripping, change of case or normalisation.
         password: the password, likewise.
 
     Raises:
@@ -64,11 +59,12 @@ class Credentials(Masked):
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Credentials:
         """Read `API_LOGIN` and `API_PASSWORD`, or the files that `API_LOGIN_FILE` and `API_PASSWORD_FILE` name.
 
-        A single newline at the end of a file is dropped (editors and `echo` put it there); nothing else is changed.
+        A single newline at the end of a file is dropped, because editors and `echo` put it there. Nothing else is
+        changed.
 
         Args:
-            environ: the environment to read; by default `os.environ`, as it is now. (Were it the default itself,
-                `help()` would print it, passwords included.)
+            environ: the environment to read. None means `os.environ` as it is now. (If `os.environ` were the default
+                itself, `help()` would print it with its passwords.)
 
         Raises:
             ConfigurationError: a variable is missing, blank, set twice (`X` and `X_FILE`) or unusable. One error names
@@ -84,29 +80,24 @@ class Credentials(Masked):
 class EnvironmentCredentials:
     """Reads the credentials from the environment at each call, so that rotated secrets are picked up.
 
-    A file that can be read only once (a FIFO, `/dev/fd/N`, `/dev/stdin`) is read at the first call, and kept.
+    A file that can be read only once is read at the first call, and kept.
     """
 
     __slots__ = ("_kept",)
 
     def __init__(self) -> None:
-        # By path. In a slot, so that neither `repr` nor `vars` shows it.
+        # In a slot, so that neither `repr` nor `vars` shows it.
         self._kept: dict[str, str] = {}
 
     def __call__(self) -> Credentials:
-        values, problem = read_environment(os.environ, LOGIN, PASSWORD, read=self._read)
+        kept = self._kept
+        values, problem = read_environment(
+            os.environ, LOGIN, PASSWORD, read=lambda files, path: files.read_once(path, kept)
+        )
         if problem is not None:
             del values  # As in `Credentials.__init__`.
             raise ConfigurationError(problem)
         return Credentials(values[LOGIN], values[PASSWORD])
-
-    def _read(self, path: str) -> tuple[str, str | None]:
-        if path in self._kept and not _is_regular(path):
-            return self._kept[path], None
-        text, problem = _read_file(path)
-        if problem is None and text and not _is_regular(path):
-            self._kept[path] = text
-        return text, problem
 
 
 def check_environment(*names: str) -> tuple[str | None, str | None]:
@@ -119,30 +110,12 @@ def check_environment(*names: str) -> tuple[str | None, str | None]:
         The base URL if it is one of the names and is usable, and what is missing or unusable, as the message of one
         error. None if nothing is.
     """
-    values, problem = read_environment(os.environ, *names, read=_look_at)
+    values, problem = read_environment(os.environ, *names, read=lambda files, path: files.look_at(path))
     return values.get(BASE_URL), problem
 
 
-def _look_at(path: str) -> tuple[str, str | None]:
-    """`_read_file` for a regular file. Any other file only has to be there: to read it would use it up."""
-    try:
-        os.stat(path)  # noqa: PTH116 - pathlib takes no surrogates on some systems
-    except (OSError, ValueError):
-        return _read_file(path)
-    return _read_file(path) if _is_regular(path) else ("not read yet", None)
-
-
-def _is_regular(path: str) -> bool:
-    """Whether a file, or a folder, gives the same content each time."""
-    try:
-        mode = os.stat(path).st_mode  # noqa: PTH116 - as above
-    except (OSError, ValueError):
-        return False
-    return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
-
-
 def read_environment(
-    environ: Mapping[str, str], *names: str, read: Callable[[str], tuple[str, str | None]] | None = None
+    environ: Mapping[str, str], *names: str, read: _Read = lambda files, path: files.read_file(path)
 ) -> tuple[dict[str, str], str | None]:
     """Read variables, and say, in a line for each, which are missing or unusable.
 
@@ -151,7 +124,7 @@ def read_environment(
     Args:
         environ: the environment.
         names: of `BASE_URL`, `LOGIN`, `PASSWORD`.
-        read: returns the text of a secret file, or what is wrong with it.
+        read: takes the module `secret_file` and a path. Returns the text of the file, or what is wrong with it.
 
     Returns:
         The values, and the message of an error. None if all is well.
@@ -159,7 +132,7 @@ def read_environment(
     values: dict[str, str] = {}
     problems: list[str] = []
     for name in names:
-        value, problem = _read_variable(environ, name, read or _read_file)
+        value, problem = _read_variable(environ, name, read)
         if problem:
             problems.append(f"  - {problem}")
         else:
@@ -169,9 +142,7 @@ def read_environment(
     return values, None
 
 
-def _read_variable(
-    environ: Mapping[str, str], name: str, read: Callable[[str], tuple[str, str | None]]
-) -> tuple[str, str | None]:
+def _read_variable(environ: Mapping[str, str], name: str, read: _Read) -> tuple[str, str | None]:
     """The value of one variable, or what is wrong with it."""
     in_file = f"{name}_FILE"
     may_be_file = name != BASE_URL
@@ -182,7 +153,7 @@ def _read_variable(
     source, problem = name, None
     if path is not None:
         source = f"{in_file} names a file that"
-        value, problem = read(path)
+        value, problem = read(_fork.load("kyc_client._login.secret_file"), path)
     value = value and _decode_anew(value)
     problem = problem or _unfit(value)
     if problem is None:
@@ -201,46 +172,6 @@ def _decode_anew(value: str) -> str:
         return value.encode("utf-8", "surrogateescape").decode()
     except ValueError:
         return value
-
-
-def _read_file(path: str) -> tuple[str, str | None]:
-    """The content of a secret file without one trailing newline, or what is wrong with it."""
-    # The path is not repeated in the message: a password set as API_PASSWORD_FILE by mistake would be shown.
-    try:
-        content = _read_bounded(path)
-        text = content.decode() if len(content) <= _MAX_SECRET_BYTES else ""
-    except UnicodeDecodeError:
-        return "", "is not UTF-8"
-    except OSError as error:
-        return "", f"cannot be read ({error.strerror or type(error).__name__})"
-    except ValueError:
-        return "", "cannot be read (this is not a path)"
-    if len(content) > _MAX_SECRET_BYTES:
-        return "", f"is longer than {_MAX_SECRET_BYTES} bytes, and so holds no credential"
-    return text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text, None
-
-
-def _read_bounded(path: str) -> bytes:
-    """The first bytes of a file, without waiting for ever: a FIFO that nobody writes to would block its reader."""
-    give_up = time.monotonic() + _MAX_WAIT
-    content = b""
-    with open(path, "rb", buffering=0, opener=_open_without_waiting) as file:
-        is_fifo = stat.S_ISFIFO(os.fstat(file.fileno()).st_mode)
-        while len(content) <= _MAX_SECRET_BYTES:
-            chunk = file.read(_MAX_SECRET_BYTES + 1 - len(content))
-            if chunk:
-                content += chunk
-            elif chunk is not None and (content or not is_fifo):
-                break
-            elif time.monotonic() > give_up:
-                raise TimeoutError(errno.ETIMEDOUT, f"nothing came within {_MAX_WAIT:g} s")
-            else:  # A writer has not come yet, or has not written yet.
-                time.sleep(0.01)
-    return content
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _unfit(value: str | None) -> str | None:

@@ -61,25 +61,17 @@ def _new_context(
     if verify and (problem := _key_log_problem(context)):
         return context, problem
     try:
-        if isinstance(verify, bool):
-            context = httpx.create_ssl_context(verify=verify, trust_env=trust_env)
-        elif os.path.isdir(verify):  # noqa: PTH112 - httpx tells the two apart in the same way
-            context = ssl.create_default_context(capath=verify)
-        else:
-            context = ssl.create_default_context(cafile=verify)
-        if cert:
-            chain, key, password = (*cert, None, None)[:3]
-            # Without a password, OpenSSL would ask for one on the terminal, and a service would hang.
-            context.load_cert_chain(str(chain), key, password or "")
+        if isinstance(verify, bool) and not cert:
+            return httpx.create_ssl_context(verify=verify, trust_env=trust_env), None
+        from .certificates import load_context  # noqa: PLC0415 - rarely needed
+
+        return load_context(verify, cert, trust_env=trust_env), None
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or type(error).__name__
         if isinstance(error, ssl.SSLError):
             why = "SSLError: not in PEM, or not the key or password that belongs to it"
-        return (
-            context,
-            f"The certificates of SSL_CERT_FILE, verify= or cert= cannot be loaded ({why}). Check the paths.",
-        )
-    return context, None
+        what = f"The certificates of SSL_CERT_FILE, verify= or cert= cannot be loaded ({why}). Check the paths."
+        return context, what
 
 
 def _key_log_problem(context: ssl.SSLContext) -> str | None:

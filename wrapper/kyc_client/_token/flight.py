@@ -13,8 +13,8 @@ import types
 from concurrent.futures import Future, InvalidStateError
 from typing import TYPE_CHECKING, TypeAlias
 
-from kyc_client._login.answer import Failure, Grant, Raised
 from kyc_client._login.credentials import Credentials
+from kyc_client._login.outcome import Failure, Grant, Raised
 from kyc_client.errors import ConfigurationError, LoginUnavailableError
 
 from .lease import Lease
@@ -33,7 +33,7 @@ DEADLINE = 20.0
 _ATTEMPTS = 3
 # The longest random pause after the first attempt, and twice that after the second. `Retry-After` may ask for more.
 _BACKOFF_SECONDS = 0.5
-# A watch that is later than this was not late: the whole process stood still (SIGSTOP, a frozen Lambda).
+# If the watch is later than this, the whole process stood still (SIGSTOP, a frozen Lambda).
 GRACE = 1.0
 INTERRUPTED = Failure(LoginUnavailableError, "The login was interrupted. Try again.")
 
@@ -72,6 +72,7 @@ class Flight:
         self.thread: threading.Thread | None = None
         self.credentials: Credentials | None = None
         self.stopped_by: Raised | None = None
+        self._is_unwatched = False
         self._close: Callable[[], None] | None = None
 
     @property
@@ -83,7 +84,12 @@ class Flight:
         """Seconds since its deadline. Negative before it."""
         return self.clock.monotonic() - self.deadline
 
-    def patience(self) -> float:
+    @property
+    def stood_still(self) -> bool:
+        """Whether its deadline passed while nobody ran: its watch would have landed it in time."""
+        return not self._is_unwatched and self.late() > GRACE
+
+    def seconds_to_wait(self) -> float:
         """Seconds that a caller waits for it: longer than the watch, which lands it at the deadline."""
         return max(0.0, -self.late()) + GRACE / 2
 
@@ -106,17 +112,17 @@ class Flight:
 
         def watched() -> None:
             self.thread = threading.current_thread()
-            watch = None
-            # Without a thread for the watch, each wait on the network is bounded, but not their sum.
-            with contextlib.suppress(RuntimeError):
-                watch = threading.Timer(self.seconds, end)
+            watch = threading.Timer(self.seconds, end)
+            try:
                 watch.daemon = True
                 watch.start()
+            except RuntimeError:
+                # As below. Without a watch, each wait on the network is bounded, but not their sum.
+                self._is_unwatched = True
             try:
                 run()
             finally:
-                if watch is not None:
-                    watch.cancel()
+                watch.cancel()
 
         # In an empty context: a login serves all callers, and must not inherit one caller's trace, tenant or deadline.
         fly = contextvars.Context().run

@@ -16,7 +16,8 @@ A login ends, and `landed()` remembers how:
     unavailable        no connection, no answer in time, 408, 429, 5xx: a cool-down of 1 s, doubling to 30 s, or as long
                        as `Retry-After` asks
     no usable token    the same cool-down
-    nothing was sent   there were no credentials: not remembered, but the token is not renewed for 1 s
+    nothing was sent   there were no credentials: not remembered, and what was remembered stays. The token is not
+                       renewed for 1 s
 
 A 401 to a request that carried our token asks `rejected()`:
 
@@ -44,8 +45,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from kyc_client._clock import Moment
-    from kyc_client._login.answer import Failure, Raised
     from kyc_client._login.credentials import Credentials
+    from kyc_client._login.outcome import Failure, Raised
     from kyc_client.events import Reason
 
 _COOLDOWN_SECONDS, _COOLDOWN_LIMIT = 1.0, 30.0
@@ -260,12 +261,15 @@ class Policy:
         if isinstance(outcome, Lease):
             self._install(outcome, credentials, now)
             return None
-        # A refusal may be of old credentials, so the new ones are asked for. Every other failure lasts until its end.
-        asks_soon = isinstance(outcome, FailedLogin) or not _cools_down(outcome)
         failed = outcome if isinstance(outcome, FailedLogin) else self._remember(outcome, credentials, now)
-        self._failed = failed
-        self._asking_after = min(failed.until, now.monotonic + _ASKING_PAUSE) if asks_soon else failed.until
-        self._renewal_after = max(failed.until, now.monotonic + _RENEWAL_PAUSE)
+        says_nothing = failed.until <= now.monotonic
+        if self._failed is None or self._failed.until <= now.monotonic or not says_nothing:
+            self._failed = failed
+        # A refusal may be of old credentials, so the new ones are asked for. A cool-down lasts until its end.
+        asks_soon = not _cools_down(self._failed.failure)
+        until = self._failed.until
+        self._asking_after = min(until, now.monotonic + _ASKING_PAUSE) if asks_soon else until
+        self._renewal_after = max(until, now.monotonic + _RENEWAL_PAUSE)
         return failed
 
     def _install(self, lease: Lease, credentials: Credentials | None, now: Moment) -> None:

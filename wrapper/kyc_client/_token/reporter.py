@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from kyc_client._login.answer import Failure, Raised
+    from kyc_client._login.outcome import Failure, Raised
     from kyc_client.events import Event, Reason
 
     OnEvent: TypeAlias = Callable[[Event], object]

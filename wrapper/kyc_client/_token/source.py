@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, TypeAlias
 
 from kyc_client import _fork
-from kyc_client._login.answer import Failure, Raised
+from kyc_client._login.outcome import Failure, Raised
 from kyc_client.errors import ConfigurationError, LoginUnavailableError
 
 from .flight import DEADLINE, GRACE, INTERRUPTED, Flight, Login, timed_out
@@ -169,14 +169,14 @@ class TokenSource:
             threads = [*self._hanging, flight.thread]
             self._hanging = [thread for thread in threads if thread is not None and thread.is_alive()]
             rests = len(self._hanging) > _MAX_HANGING
-        # Late, because nobody ran. Whoever comes now has not waited, and must not fail for it.
-        stood_still = flight.late() > GRACE
-        self._land(flight, None if stood_still else timed_out(flight, _HANGING_SECONDS if rests else None))
+        self._land(flight, timed_out(flight, _HANGING_SECONDS if rests else None))
         flight.close()
 
     def _land(self, flight: Flight, outcome: Outcome | None) -> None:
         """Remember the outcome, wake everyone who waits, and tell the log. Of two outcomes, the first counts."""
         failed = None
+        if flight.stood_still and not isinstance(outcome, Lease):
+            outcome = None  # Whoever comes now has not waited for it, and must not fail for it.
         try:
             with self._lock:
                 if self._flight is not flight:
@@ -266,7 +266,7 @@ def wait_sync(steps: Steps) -> Lease:
             lease: Lease = arrival.value
             return lease
         with contextlib.suppress(TimeoutError):
-            flight.future.result(flight.patience())
+            flight.future.result(flight.seconds_to_wait())
 
 
 async def wait_async(steps: Steps) -> Lease:
@@ -277,7 +277,7 @@ async def wait_async(steps: Steps) -> Lease:
         except StopIteration as arrival:
             lease: Lease = arrival.value
             return lease
-        await wait_for(flight.future, flight.patience())
+        await wait_for(flight.future, flight.seconds_to_wait())
 
 
 def living_sources() -> list[TokenSource]:

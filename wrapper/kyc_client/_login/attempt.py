@@ -47,7 +47,7 @@ def attempt(
     on_open: Callable[[Callable[[], None]], object],
 ) -> Grant | Failure | Raised:
     """Log in once. The arguments are those of `LoginEndpoint.attempt`."""
-    secrets: list[str] = []
+    secrets: Iterable[str] = ()
     try:
         secrets = spell(credentials, *endpoint.secrets)
         exchange = _Exchange()
@@ -59,7 +59,7 @@ def attempt(
 
 
 def _exchange(
-    endpoint: LoginEndpoint, exchange: _Exchange, credentials: Credentials, secrets: list[str], within: float
+    endpoint: LoginEndpoint, exchange: _Exchange, credentials: Credentials, secrets: Iterable[str], within: float
 ) -> object:
     try:
         with _open(endpoint, exchange, within) as http:

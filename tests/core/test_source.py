@@ -19,7 +19,8 @@ from kyc_client import BadCredentialsError, ConfigurationError, Credentials, Log
 from kyc_client._clock import Clock
 from kyc_client._login.connection import make_connection
 from kyc_client._login.endpoint import LoginEndpoint
-from kyc_client._login.outcome import Failure, Grant, Raised
+from kyc_client._login.outcome import Failure, Grant
+from kyc_client._login.raised import Raised
 from kyc_client._token import flight as flight_module
 from kyc_client._token import source as source_module
 from kyc_client._token.flight import GRACE, Flight

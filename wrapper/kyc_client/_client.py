@@ -238,6 +238,8 @@ class _Pools:
             return http
 
     def _new(self, client: Any, pool: Any) -> Any:
+        # httpx imports this for its first client. In another thread, a fork could cut that in two.
+        _fork.load("httpcore")
         transport, mounts = self._connection.transports(pool, **self._limits)
         return client(transport=transport, mounts=mounts, **self._arguments)
 

@@ -26,7 +26,8 @@ from kyc_client.errors import (
 )
 from kyc_openapi.models import BearerToken, HTTPValidationError, LoginRefusal
 
-from .outcome import Failure, Grant, described, plain
+from .outcome import Failure, Grant
+from .raised import described, plain
 from .secret import Masked
 from .wire import is_bearer_value, read_http_date, read_json
 

@@ -45,7 +45,8 @@ from .lease import Lease, Phase
 if TYPE_CHECKING:
     from kyc_client._clock import Moment
     from kyc_client._login.credentials import Credentials
-    from kyc_client._login.outcome import Failure, Raised
+    from kyc_client._login.outcome import Failure
+    from kyc_client._login.raised import Raised
     from kyc_client.events import Reason
 
 _COOLDOWN_SECONDS, _COOLDOWN_LIMIT = 1.0, 30.0

@@ -8,10 +8,10 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, TypeAlias
 
 from kyc_client import _fork
-from kyc_client._login.outcome import Failure, Raised
+from kyc_client._login.outcome import Failure
 from kyc_client.errors import ConfigurationError, LoginUnavailableError
 
-from .flight import DEADLINE, GRACE, INTERRUPTED, Flight, Login, timed_out
+from .flight import DEADLINE, GRACE, INTERRUPTED, Flight, timed_out
 from .lease import Lease
 from .loops import wait_for
 from .policy import AfterRejection, FailedLogin, LoginStatus, Policy
@@ -61,7 +61,8 @@ class TokenSource:
         reporter: Reporter | None = None,
     ) -> None:
         self._reporter = reporter or Reporter()
-        self._login = Login(endpoint, credentials, self._reporter)
+        self._endpoint = endpoint
+        self._credentials = credentials
         self._deadline = deadline
         # Re-entrant, because a signal handler or a finalizer may make a call while its own thread holds the lock. A
         # call that has a fresh token does not come here. Another one may wait for what it has interrupted itself: then
@@ -149,13 +150,12 @@ class TokenSource:
         outcome: Outcome = INTERRUPTED
         try:
             if not flight.has_landed:
-                outcome = self._login(flight, self._known)
+                code = _fork.load("kyc_client._token.login")
+                outcome = code.log_in(flight, self._endpoint, self._credentials, self._reporter, self._known)
         except Exception as error:  # noqa: BLE001 - a fault of ours, whose traceback would show the password
             what = f"The login ended in an unexpected {type(error).__name__}. Try again later, and please report it."
             outcome = Failure(LoginUnavailableError, what)
         finally:
-            if isinstance(outcome, Raised) and _ends_its_thread(outcome.original):
-                flight.stopped_by, outcome = outcome, INTERRUPTED
             self._land(flight, outcome)
 
     def _known(self, credentials: Credentials) -> FailedLogin | None:
@@ -191,7 +191,7 @@ class TokenSource:
         seconds = flight.clock.monotonic() - flight.began
         if isinstance(outcome, Lease):
             self._reporter.login_succeeded(flight.reason, seconds, outcome.token.expires_at)
-        elif isinstance(outcome, Failure | Raised):
+        elif outcome is not None and not isinstance(outcome, FailedLogin):
             wait = 0.0 if failed is None else max(0.0, failed.until - now.monotonic)
             self._reporter.login_failed(flight.reason, seconds, outcome, wait)
 
@@ -250,12 +250,6 @@ class TokenSource:
         self._lock = threading.RLock()
         self._flight = None
         self._hanging = set()
-
-
-def _ends_its_thread(error: BaseException) -> bool:
-    """Whether an exception ends the thread in which it was raised, and is not for those who wait for the login."""
-    cancelled = type(error).__name__ in {"Cancelled", "CancelledError"}
-    return cancelled or isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit)
 
 
 def wait_sync(steps: Steps) -> Lease:

@@ -32,7 +32,8 @@ from kyc_client._client import connect
 from kyc_client._login.base_url import parse_base_url
 from kyc_client._login.credentials import BASE_URL, LOGIN, PASSWORD, Credentials, read_environment
 from kyc_client._login.tls import shared_context
-from kyc_client._login.wire import DATE_LAG, read_claims, read_http_date
+from kyc_client._login.wire import read_claims, read_http_date
+from kyc_client._token.lease import DATE_LAG
 from kyc_client.errors import KYCClientError
 
 from ._exit import Exit, exit_for

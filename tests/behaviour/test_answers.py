@@ -47,11 +47,9 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def auth(server: FaultServer) -> LoginAuth:
-    """A LoginAuth whose cool-down does not end before a slow machine is done."""
-    auth = LoginAuth(server.base_url, credentials=PAIR)
-    auth._source._cooldown.first = auth._source._cooldown.limit = 600.0
-    return auth
+def auth(server: FaultServer, long_cooldown: None) -> LoginAuth:
+    """A LoginAuth with a long cool-down."""
+    return LoginAuth(server.base_url, credentials=PAIR)
 
 
 def half(exchange: Exchange) -> None:

@@ -20,7 +20,7 @@ import pytest
 import kyc_client
 from kyc_client import Credentials, LoginAuth, connect
 from kyc_client._login.tls import shared_context
-from kyc_client._token.flight import living_sources
+from kyc_client._token.source import living_sources
 from kyc_client.sandbox import LOGIN_PATH, RESOURCE_PATH, Sandbox
 from kyc_client.testing import FakeKYC
 from kyc_client.testing._server import LoopbackServer

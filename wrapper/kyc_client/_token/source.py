@@ -38,7 +38,8 @@ class TokenSource:
     1. There is at most one flight that has not landed (`_flight`), whoever asks.
     2. `_lock` guards a few assignments. It is never held over I/O, a wait, an `await` or a `yield`.
     3. A flight leaves `_flight` before the policy learns its outcome, and its future is resolved last, in a `finally`.
-       If that is interrupted anywhere, those who wait wake up, look again, and start a flight of their own.
+       If that is interrupted anywhere, those who wait wake up, look again, and start a flight of their own. A flight
+       that has landed without leaving `_flight` is replaced by theirs.
     4. Everyone who has waited looks again, and uses what is there now. So no one uses an expired or dropped token.
     5. The log and `on_event` are told outside of the lock, after those who wait have been woken.
     6. After a fork, the child has a new lock and no flight. The thread that would land it exists in the parent only.
@@ -69,7 +70,7 @@ class TokenSource:
         # Written under the lock. Read under the lock, except for `_policy.lease`.
         self._policy = Policy()
         self._flight: Flight | None = None
-        self._hanging: list[threading.Thread] = []
+        self._hanging: set[threading.Thread] = set()
         self._use(clock)
         _fork.register(self)
 
@@ -122,7 +123,7 @@ class TokenSource:
         with self._lock:
             decision = self._policy.decide(self._clock.now(), other_than=other_than)
             flight, starts = self._flight, False
-            if decision.login is not None and flight is None:
+            if decision.login is not None and (flight is None or flight.has_landed):
                 flight = Flight(self._clock, self._deadline, self._policy.resets, decision.login)
                 self._flight, starts = flight, True
         if flight is not None and starts:
@@ -166,8 +167,8 @@ class TokenSource:
         if flight.has_landed:
             return
         with self._lock:
-            threads = [*self._hanging, flight.thread]
-            self._hanging = [thread for thread in threads if thread is not None and thread.is_alive()]
+            threads = {*self._hanging, flight.thread}
+            self._hanging = {thread for thread in threads if thread is not None and thread.is_alive()}
             rests = len(self._hanging) > _MAX_HANGING
         self._land(flight, timed_out(flight, _HANGING_SECONDS if rests else None))
         flight.close()
@@ -179,7 +180,7 @@ class TokenSource:
             outcome = None  # Whoever comes now has not waited for it, and must not fail for it.
         try:
             with self._lock:
-                if self._flight is not flight:
+                if self._flight is not flight or flight.has_landed:
                     return
                 self._flight = None
                 now = self._clock.now()
@@ -248,7 +249,7 @@ class TokenSource:
         """Start anew in a forked child. The token is as good as before, but the parent's login never lands here."""
         self._lock = threading.RLock()
         self._flight = None
-        self._hanging = []
+        self._hanging = set()
 
 
 def _ends_its_thread(error: BaseException) -> bool:

@@ -238,11 +238,9 @@ def _check_host(url: httpx.URL, probe: Probe) -> Finding:
     if probe.target is None:
         if error is None:
             return Finding("host", "no connection was begun in time", Exit.UNAVAILABLE, "Give it a longer --timeout.")
-        what = f"the connection cannot be prepared ({type(error).__name__})"
-        hint = f"Check {' and '.join(_named(_PROXIES)) or 'the proxies of the system'}."
-        if isinstance(error, ImportError):
-            hint += " SOCKS needs: pip install 'httpx[socks]'"
-        return Finding("host", what, Exit.CONFIGURATION, hint)
+        unexpected = f"the connection cannot be prepared ({type(error).__name__})"
+        what, *hints = (str(error) if isinstance(error, KYCClientError) else unexpected).splitlines()
+        return Finding("host", what, Exit.CONFIGURATION, "\n".join(hints))
     host, _ = probe.target
     own = _is_own(url, probe)
     what = host if own else f"{host}, a proxy that the environment names,"

@@ -17,11 +17,9 @@ from ._token.source import TokenSource, wait_async, wait_sync
 if TYPE_CHECKING:
     from ._login.endpoint import LoginEndpoint
 
-# Where a request remembers the token that we put into its header. So our header on a request object that is sent again
-# is not taken for the caller's.
-_LEASE = "kyc_client.lease"
-# Whether this is the second sending. Only for response hooks.
-_SECOND = "kyc_client.second"
+# Where a request remembers the token that we put into its header, so that our header on a request object that is sent
+# again is not taken for the caller's. And, for response hooks, whether this is the second sending.
+_LEASE, _SECOND = "kyc_client.lease", "kyc_client.second"
 
 
 class LoginAuth(httpx.Auth):

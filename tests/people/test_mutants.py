@@ -73,7 +73,7 @@ def test_explanation_of_what_does_not_survive_is_told(capsys: pytest.CaptureFixt
     other = Explanation("_token.lease.lifetime", ("life = None",), "fake")
     assert report(RESULTS, [], [stale, other]) == 0
     printed = capsys.readouterr().out
-    assert "explains what has not survived: _token.flight.Backoff.end, self.until = None" in printed
+    assert "explains a mutant that has not survived: _token.flight.Backoff.end, self.until = None" in printed
     assert "_token.lease" not in printed
 
 
@@ -106,4 +106,4 @@ def test_unknown_module_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["_tokens"])
     modules = "_login.wire, _token.lease, _token.flight, _auth, _token.reporter, _settings, _clock"
-    assert f"no such module: _tokens. There are {modules}." in capsys.readouterr().err
+    assert f"no such module: _tokens. The modules are {modules}." in capsys.readouterr().err

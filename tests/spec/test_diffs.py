@@ -125,7 +125,7 @@ def test_nothing_changed(repository: Repository, capsys: pytest.CaptureFixture[s
     """No table, no version."""
     assert api_diff.main([], root=repository.root) == 0
     shown = capsys.readouterr().out
-    assert "against v0.1.0 (the last release)" in shown
+    assert "compared with v0.1.0 (the last release)" in shown
     assert shown.endswith("Nothing changed: no new version is needed.\n")
 
 
@@ -190,10 +190,10 @@ def test_change_of_the_surface(
     ("was", "is_now", "row", "status", "asks_for"),
     [
         ("def reset(", "def forget(", "breaks  kyc_client.LoginAuth.reset   public object was removed", 1,
-         "asks for a minor version, 0.1.0 -> 0.2.0: it breaks something, and before 1.0"),
+         "needs a minor version, 0.1.0 -> 0.2.0, because it breaks something, and before 1.0"),
         ("    def reset(", "    def forget(self) -> None:\n        ...\n\n    def reset(",
          "adds    kyc_client.LoginAuth.forget  new function", 0,
-         "asks for a patch version, 0.1.0 -> 0.1.1: it adds something and breaks nothing."),
+         "needs a patch version, 0.1.0 -> 0.1.1, because it adds something and breaks nothing."),
     ],
     ids=["breaks", "adds"],
 )  # fmt: skip
@@ -324,7 +324,7 @@ def test_change_of_the_contract(redocly: Tool, repository: Repository, capsys: p
         ("adds", "POST /auth/jwt/login responses 400 detail anyOf 0 enum"),
         ("other", "POST /auth/jwt/login summary"),
     ]
-    assert "asks for a minor version, 0.1.0 -> 0.2.0: it breaks something, and before 1.0" in shown
+    assert "needs a minor version, 0.1.0 -> 0.2.0, because it breaks something, and before 1.0" in shown
 
 
 def test_value_of_a_closed_enum(redocly: Tool, repository: Repository, capsys: pytest.CaptureFixture[str]) -> None:
@@ -349,7 +349,7 @@ def test_rules_that_are_off(
     monkeypatch.setattr(spec_diff, "RULES", rules)
     repository.edit(SPEC, "operationId: get_resource", "operationId: read_resource")
     assert spec_diff.main([], root=repository.root, redocly=redocly) == 2
-    assert "has to extend diff-recommended" in capsys.readouterr().err
+    assert "must extend diff-recommended" in capsys.readouterr().err
 
 
 def test_document_that_cannot_be_read(
@@ -414,7 +414,7 @@ def test_unknown_base(repository: Repository, capsys: pytest.CaptureFixture[str]
     """A commit that is not there is a misuse, told in one line."""
     assert api_diff.main([f"--base={ref}"], root=repository.root) == 2
     error = capsys.readouterr().err
-    assert f"{ref!r} is no commit, tag or branch here" in error
+    assert f"{ref!r} is not a commit, tag or branch here" in error
     assert error.count("\n") == 1
 
 
@@ -431,7 +431,7 @@ def test_no_repository(repository: Repository, capsys: pytest.CaptureFixture[str
     """An unpacked archive has no past: who asks for it learns that, and `make check` goes on."""
     shutil.rmtree(repository.root / ".git")
     assert api_diff.main([], root=repository.root) == 2
-    assert "is no git repository" in capsys.readouterr().err
+    assert "is not a git repository" in capsys.readouterr().err
     assert api_diff.main(["--since-release"], root=repository.root) == 0
     assert "no release is tagged here" in capsys.readouterr().out
 

@@ -131,7 +131,7 @@ def test_check_fails_on_edits_and_on_files_too_many_or_too_few(out, capsys):
     lines = capsys.readouterr().err.splitlines()
     assert [line for line in lines if line.startswith("  ") and line[2] != " "] == [
         "  missing: py.typed",
-        "  stale: models/stale.py (not generated any more, or never was)",
+        "  stale: models/stale.py (no longer generated, or never was)",
         "  differs: models/login_form.py",
     ]
     assert "    -    password: str = _attrs_field(repr=True)" in lines
@@ -187,13 +187,13 @@ def parameter(name, schema):
         (ONE + "components: {schemas: {A: {properties: {to_dict: {type: string}}}}}", "mypy --strict"),
         (
             ONE + "components: {schemas: {A: {properties: {a: {x-secret: yes}}}}}",
-            "x-secret is true or false, and not 'yes'",
+            "x-secret must be true or false, not 'yes'",
         ),
         (
             ONE + "components: {schemas: {Any: {properties: {a: {type: string}}}}}",
             "components.schemas.Any (models/any_.py)",
         ),
-        (ONE + "components: {schemas: {A: {properties: {cls: {type: string}}}}}", "choose others for what stands here"),
+        (ONE + "components: {schemas: {A: {properties: {cls: {type: string}}}}}", "Choose other names here"),
         (
             ONE + "components: {schemas: {A: {properties: {D: {type: string}}}}}",
             "schemas.A: a property called 'D' breaks",
@@ -202,13 +202,13 @@ def parameter(name, schema):
             ONE + "components: {schemas: {E: {enum: [in review, in-review]}}}",
             "schemas.E: the values 'in review' and 'in-review' both become the member IN_REVIEW",
         ),
-        (ONE + "components: {schemas: {E: {enum: [a, a]}}}", "schemas.E: the value 'a' is there twice"),
+        (ONE + "components: {schemas: {E: {enum: [a, a]}}}", "schemas.E: the value 'a' appears twice"),
         (ONE + "components: {schemas: {E: {enum: ['', VALUE_0]}}}", "both become the member VALUE_0"),
         (
             ONE + "components: {schemas: {E: {enum: [1, 2], x-enum-varnames: [x, X]}}}",
             "1 and 2 both become the member X",
         ),
-        (ONE + "components: {schemas: {E: {enum: [a, b], x-enum-varnames: [1, 2]}}}", "x-enum-varnames are texts"),
+        (ONE + "components: {schemas: {E: {enum: [a, b], x-enum-varnames: [1, 2]}}}", "x-enum-varnames must be"),
         (
             ONE + "components: {schemas: {HTTPError: {type: object}, HttpError: {type: object}}}",
             "HTTPError and HttpError both become models/http_error.py",
@@ -216,7 +216,7 @@ def parameter(name, schema):
         (ONE + "components: {schemas: {A_b: {type: object}, AB: {type: object}}}", 'duplicate models with name "AB"'),
         (
             ONE + "components: {schemas: {A: {properties: {a: {type: string, default: 'say \"hi\"'}}}}}",
-            "schemas.A.properties.a: the default 'say \"hi\"' has a quote or a backslash",
+            "schemas.A.properties.a: the default 'say \"hi\"' contains a quote or a backslash",
         ),
         (parameter("X-Id, in: header", "type: string, format: uuid"), "a header with `format: uuid` cannot be sent"),
         (parameter("X-Id, in: header", "type: [string, integer]"), "a header of type integer or string cannot be sent"),
@@ -225,7 +225,7 @@ def parameter(name, schema):
         (
             ONE + "components: {schemas: {K: {properties: {kind: {type: string}}}, "
             "E: {oneOf: [{$ref: '#/components/schemas/K'}], discriminator: {propertyName: kind}}}}",
-            "schemas.E: the generator does not look at the discriminator",
+            "schemas.E: the generator ignores the discriminator",
         ),
         # The generator crashes.
         (
@@ -431,7 +431,7 @@ def spoil(package, tmp_path, name, old, new):
             "api/health/get_health.py",
             "AuthenticatedClient | Client,",
             "Client,",
-            r"11 operations, 2 of them public; the generator wrote 11, 1",
+            r"11 operations \(2 public\)\. The generator wrote 11 \(1",
         ),
     ],
 )

@@ -24,9 +24,19 @@ ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / ".mutants"
 EXPLAINED = Path(__file__).with_name("mutants.toml")
 # Their names under kyc_client. A place begins with such a name.
-MODULES = ("_login.wire", "_token.lease", "_token.flight", "_auth", "_token.reporter", "_settings", "_clock")
+MODULES = (
+    "_login.wire",
+    "_token.lease",
+    "_token.policy",
+    "_token.flight",
+    "_token.source",
+    "_auth",
+    "_token.reporter",
+    "_settings",
+    "_clock",
+)
 TESTS = {
-    "core": ("token", "flight", "loops", "reporter"),
+    "core": ("token", "policy", "flight", "loops", "reporter"),
     "behaviour": ("auth", "bodies", "origins", "client", "tls", "proxies"),
 }
 # These tests look for secrets in frames. mutmut adds a frame to each call, and that frame holds all arguments.

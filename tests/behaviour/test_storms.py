@@ -14,7 +14,7 @@ from tests.support.clocks import Time
 from tests.support.fault_server import FaultServer, answer, check, issue, reset
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.support.colours import Colour
     from tests.support.fault_server import Exchange
@@ -46,7 +46,20 @@ def on_clock(time: Time, server: FaultServer, credentials: Callable[[], Credenti
 
 def by(time: Time, lifetime: float = 3600) -> Callable[[Exchange], None]:
     """Log in, by this clock."""
-    return lambda exchange: issue(exp=int(time.wall + lifetime))(exchange)
+
+    def log_in(exchange: Exchange) -> None:
+        issue(exp=int(time.wall + lifetime))(exchange)
+
+    return log_in
+
+
+def in_turn(behaviours: Iterator[Callable[[Exchange], None]]) -> Callable[[Exchange], None]:
+    """Answer each request with the next one."""
+
+    def answer_next(exchange: Exchange) -> None:
+        next(behaviours)(exchange)
+
+    return answer_next
 
 
 def settled(auth: LoginAuth) -> None:
@@ -88,7 +101,7 @@ def test_second_sending_that_is_lost(
 ) -> None:
     """B2: 401, then 502 or a reset connection: the second answer says nothing of the token, and counts for nothing."""
     turns = itertools.cycle([REFUSED, lost])
-    server.on_resource(lambda exchange: next(turns)(exchange))
+    server.on_resource(in_turn(turns))
     calls(auth, server, 60, colour)
     assert server.login_count <= 1 + 3
 
@@ -96,7 +109,7 @@ def test_second_sending_that_is_lost(
 def test_replica_that_refuses_every_token(auth: LoginAuth, server: FaultServer, colour: Colour) -> None:
     """B2: one replica of five has another key. It costs three logins, and not one for each of its turns."""
     turns = itertools.cycle([check, check, check, check, REFUSED])
-    server.on_resource(lambda exchange: next(turns)(exchange))
+    server.on_resource(in_turn(turns))
     outcomes = calls(auth, server, 100, colour)
     assert server.login_count == 1 + 3
     assert set(outcomes) <= {200, 401}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import ssl
-import subprocess
 import sys
 from typing import Any
 
@@ -14,7 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kyc_client._login.connection import BorrowedTransport, Connection, environment_proxies, make_connection
+from kyc_client._login.connection import Connection, make_connection
+from kyc_client._login.proxies import environment_proxies
+from kyc_client._login.transports import BorrowedTransport
 
 CANARY = "canary-31d0"
 URL = httpx.URL("https://kyc.example.com")
@@ -25,6 +26,11 @@ NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 def settle(arguments: dict[str, Any] | None = None, login_transport: Any = None) -> tuple[Connection, list[str]]:
     """A connection to an https URL, without verification because that is cheap, and its problems."""
     return make_connection(URL, {"verify": False, **(arguments or {})}, login_transport)
+
+
+def login_transports(connection: Connection) -> tuple[Any, dict[str, Any]]:
+    """What a login gets."""
+    return connection.for_login.transports(httpx.HTTPTransport, borrow=lambda given: BorrowedTransport(given, 1.0))
 
 
 def sync_only() -> httpx.BaseTransport:
@@ -110,13 +116,10 @@ def test_what_is_settled_makes_clients(variables: dict[str, str]) -> None:
         connection, problems = settle()
         if problems:
             return
-        for transports, client in (
-            (connection.sync_transports, httpx.Client),
-            (connection.async_transports, httpx.AsyncClient),
-        ):
-            transport, mounts = transports(LIMITS)
+        for pool, client in ((httpx.HTTPTransport, httpx.Client), (httpx.AsyncHTTPTransport, httpx.AsyncClient)):
+            transport, mounts = connection.transports(pool, limits=LIMITS)
             client(transport=transport, mounts=mounts, trust_env=False)  # type: ignore[operator]
-        connection.login_transports(1.0)
+        login_transports(connection)
         httpx.Client(verify=False)  # noqa: S501 - nothing is sent
 
 
@@ -171,7 +174,7 @@ def test_environment_is_read_once() -> None:
         connection, _ = settle()
         os.environ["HTTPS_PROXY"] = "http://second:2"
         os.environ["ALL_PROXY"] = "x://"
-        for _, mounts in (connection.sync_transports(LIMITS), connection.login_transports(1.0)):
+        for _, mounts in (connection.transports(httpx.HTTPTransport), login_transports(connection)):
             assert list(mounts) == ["https://"]
         assert str(connection._proxies["https://"].url) == "http://first:1"  # type: ignore[union-attr]
 
@@ -276,9 +279,10 @@ def test_callers_transports_are_handed_through() -> None:
     transport, mount = sync_only(), async_only()
     arguments = {"transport": transport, "mounts": {"https://other": mount, "http://": None}}
     connection, _ = settle(arguments, transport)
-    for got in (connection.sync_transports(LIMITS), connection.async_transports(LIMITS)):
+    for pool in (httpx.HTTPTransport, httpx.AsyncHTTPTransport):
+        got = connection.transports(pool, limits=LIMITS)
         assert got == (transport, {"https://other": mount, "http://": None})
-    own, mounts = connection.login_transports(1.0)
+    own, mounts = login_transports(connection)
     assert isinstance(own, BorrowedTransport)
     assert isinstance(mounts["https://other"], BorrowedTransport)
     assert mounts["http://"] is None
@@ -288,24 +292,20 @@ def test_transport_of_the_login() -> None:
     """A transport of the login's own takes the place of transport, mounts and proxy in the login alone."""
     own = sync_only()
     connection, problems = settle({"proxy": "http://fake", "mounts": {"http://": None}}, own)
-    transport, mounts = connection.login_transports(1.0)
+    transport, mounts = login_transports(connection)
     assert problems == []
     assert isinstance(transport, BorrowedTransport)
     assert transport._transport is own
     assert mounts == {}
-    assert list(connection.sync_transports(LIMITS)[1]) == ["all://", "http://"]
+    assert list(connection.transports(httpx.HTTPTransport)[1]) == ["all://", "http://"]
 
 
 def test_new_pools_each_time() -> None:
     """Each client gets pools of its own, of its colour, over one TLS context and with its limits."""
     connection, _ = settle({"proxy": "http://fake"})
     pools: list[Any] = []
-    for transports, kind in (
-        (connection.sync_transports, httpx.HTTPTransport),
-        (connection.sync_transports, httpx.HTTPTransport),
-        (connection.async_transports, httpx.AsyncHTTPTransport),
-    ):
-        transport, mounts = transports(LIMITS)  # type: ignore[operator]
+    for kind in (httpx.HTTPTransport, httpx.HTTPTransport, httpx.AsyncHTTPTransport):
+        transport, mounts = connection.transports(kind, limits=LIMITS)
         assert isinstance(transport, kind)
         assert isinstance(mounts["all://"], kind)
         pools += [transport, mounts["all://"]]
@@ -321,20 +321,3 @@ def test_nothing_is_shown() -> None:
     assert CANARY not in repr(connection)
     assert not hasattr(connection, "__dict__")
     assert isinstance(connection._options["verify"], ssl.SSLContext)
-
-
-@pytest.mark.parametrize(("kind", "loaded"), [("AsyncHTTPTransport", True), ("HTTPTransport", False)])
-def test_asyncio_is_loaded_early(kind: str, loaded: bool) -> None:  # noqa: FBT001 - a parameter
-    """Asyncio is loaded when a login will need it, because a fork may hang on an import in the login's thread."""
-    code = f"""
-import sys
-import httpx
-from kyc_client._login.connection import make_connection
-transport = httpx.{kind}(verify=False)
-for name in [name for name in sys.modules if name.split(".")[0] == "asyncio"]:
-    del sys.modules[name]
-make_connection(httpx.URL("https://kyc.example.com"), {{"transport": transport, "verify": False}}, transport)
-print("asyncio" in sys.modules)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)  # noqa: S603 - our own code
-    assert done.stdout.strip() == str(loaded)

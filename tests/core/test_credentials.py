@@ -12,7 +12,7 @@ import threading
 import pytest
 
 from kyc_client import ConfigurationError, Credentials
-from kyc_client._login import credentials
+from kyc_client._login import secret_file as files
 from kyc_client._login.credentials import EnvironmentCredentials, check_environment, read_environment
 from tests.core.test_secret import rendered
 
@@ -281,7 +281,7 @@ def test_unreadable(secret_file, monkeypatch):
         # Root, as which containers run tests, may read every file.
         raise PermissionError(13, "Permission denied", CANARY)
 
-    monkeypatch.setattr("kyc_client._login.credentials.open", forbid, raising=False)
+    monkeypatch.setattr("kyc_client._login.secret_file.open", forbid, raising=False)
     (line,) = problems(environ)
     assert line == "API_PASSWORD_FILE names a file that cannot be read (Permission denied)"
 
@@ -293,7 +293,7 @@ def test_error_without_a_reason(secret_file, monkeypatch):
     def fail(*_: object, **__: object) -> None:
         raise BlockingIOError
 
-    monkeypatch.setattr("kyc_client._login.credentials.open", fail, raising=False)
+    monkeypatch.setattr("kyc_client._login.secret_file.open", fail, raising=False)
     assert problems(environ) == ["API_PASSWORD_FILE names a file that cannot be read (BlockingIOError)"]
 
 
@@ -391,18 +391,18 @@ def test_fifo_is_read_once(fifo):
 
 def test_fifo_that_nobody_writes_to(fifo, monkeypatch):
     """A FIFO without a writer is an error after a while. It is tried again by the next login."""
-    monkeypatch.setattr(credentials, "_MAX_WAIT", 0.05)
+    monkeypatch.setattr(files, "_MAX_WAIT", 0.05)
     source = EnvironmentCredentials()
     with pytest.raises(ConfigurationError, match=r"cannot be read \(nothing came within 0.05 s\)"):
         source()
-    monkeypatch.setattr(credentials, "_MAX_WAIT", 10.0)
+    monkeypatch.setattr(files, "_MAX_WAIT", 10.0)
     fifo(b"fake")
     assert source().password == "fake"
 
 
 def test_fifo_whose_writer_says_nothing(fifo, monkeypatch):
     """A FIFO that is open for writing and stays empty does not hold up a login for ever."""
-    monkeypatch.setattr(credentials, "_MAX_WAIT", 0.05)
+    monkeypatch.setattr(files, "_MAX_WAIT", 0.05)
     path = os.environ["API_PASSWORD_FILE"]
     both = os.open(path, os.O_RDWR)
     try:
@@ -461,7 +461,7 @@ def test_check(monkeypatch, secret_file, tmp_path):
     for path, why in ((tmp_path / "none", "No such file"), (tmp_path, "Is a directory")):
         monkeypatch.setenv("API_PASSWORD_FILE", str(path))
         assert why in check_environment("API_PASSWORD")[1]
-    assert credentials._look_at("\0") == ("", "cannot be read (this is not a path)")
+    assert files.look_at("\0") == ("", "cannot be read (this is not a path)")
 
 
 def test_fifo_that_vanishes(fifo):

@@ -16,7 +16,8 @@ from kyc_client import (
     UserNotVerifiedError,
 )
 from kyc_client._clock import Moment
-from kyc_client._login.answer import Failure, Raised
+from kyc_client._login.outcome import Failure
+from kyc_client._login.raised import Raised
 from kyc_client._token.lease import Lease
 from kyc_client._token.policy import AfterRejection, Backoff, Decision, Drops, FailedLogin, Policy
 from tests.support.tokens import jwt
@@ -119,12 +120,42 @@ def test_hard_and_expired_wait_within_a_second_of_the_login() -> None:
     assert policy.decide(at(100)) == RENEWAL
 
 
+@pytest.mark.parametrize(
+    ("monotonic", "wall", "login"),
+    [
+        pytest.param(0, 5000, "renewal", id="suspended"),
+        pytest.param(10, 86_400, "renewal", id="wall clock jumps ahead"),
+        pytest.param(10, -86_400, None, id="wall clock jumps back"),
+        pytest.param(900, -86_400, "renewal", id="wall clock jumps back, soft"),
+    ],
+)
+def test_clocks_that_jump(monotonic: float, wall: float, login: Any) -> None:
+    """F5: the clock that counted more decides. A wrong one costs one login at most, because the next token is fresh."""
+    policy, _ = with_token()
+    now = Moment(START.monotonic + monotonic, START.wall + wall)
+    assert policy.decide(now).login == login
+    new = Lease(jwt(exp=now.wall + LIFE), issued_at=now.wall, began=now, arrived=now, jitter=0.5)
+    policy.landed(new, A, now)
+    assert policy.decide(now) == Decision(new)
+
+
+@pytest.mark.parametrize("age", [900, 980], ids=["soft", "hard"])
+def test_clock_that_is_wrong(age: float) -> None:
+    """F3: a local clock that is a day wrong and runs evenly changes nothing, because the server's `Date` counts."""
+    policy = Policy()
+    wrong = Moment(START.monotonic, START.wall - 86_400)
+    token = Lease(jwt(exp=START.wall + LIFE), issued_at=START.wall, began=wrong, arrived=wrong, jitter=0.5)
+    policy.landed(token, A, wrong)
+    assert policy.decide(Moment(wrong.monotonic + 819, wrong.wall + 819)) == Decision(token)
+    assert policy.decide(Moment(wrong.monotonic + age, wrong.wall + age)).login == "renewal"
+
+
 # How a login ends
 
 
 @pytest.mark.parametrize("failure", [UNAVAILABLE, UNUSABLE], ids=lambda failure: failure.kind.__name__)
 def test_cool_down(failure: Failure) -> None:
-    """1 s, doubling to 30 s: calls fail at once with the same error. A success ends it, and the next begins with 1 s."""
+    """1 s, doubling to 30 s: calls fail at once with the same error. After a success, the next one lasts 1 s again."""
     policy, now = Policy(), 0.0
     for delay in (1, 2, 4, 8, 16, 30, 30):
         failed = failed_at(policy, now, failure)
@@ -148,7 +179,7 @@ def test_retry_after_makes_a_cool_down_longer(asked: float, lasts: float) -> Non
 
 
 def test_refusal() -> None:
-    """G1, G2: 60 s, doubling to 15 min, for these credentials. Meanwhile the credentials are asked for once a second."""
+    """G1, G2: 60 s, doubling to 15 min, for these credentials. Meanwhile they are asked for once a second."""
     policy, now = Policy(), 0.0
     for delay in (60, 120, 240, 480, 900, 900):
         failed = failed_at(policy, now, BAD)
@@ -211,6 +242,25 @@ def test_what_says_nothing_about_the_server_is_not_remembered(failure: Any) -> N
     failed_at(policy, 0, failure, None)
     assert policy.decide(at(0)) == COLD
     assert policy.status(at(0)).failed_logins == 0
+
+
+@pytest.mark.parametrize("failure", [UNAVAILABLE, BAD], ids=["cool-down", "refusal"])
+def test_what_was_remembered_stays_when_nothing_was_sent(failure: Failure) -> None:
+    """E3: the credentials could not be read for a moment. The one caller learns that, and the others the failure."""
+    policy = Policy()
+    failed = failed_at(policy, 0, failure)
+    assert failed_at(policy, 0.5, NOTHING_SENT, None).failure is NOTHING_SENT
+    assert policy.decide(at(0.75)) == Decision(failure=failed._replace(cached=True))
+    assert policy.status(at(0.75)).last_failure is failure.kind
+
+
+def test_token_of_unknown_credentials() -> None:
+    """It is installed, and no refusal is forgotten for it."""
+    policy, token = Policy(), lease()
+    failed_at(policy, 0, BAD)
+    policy.landed(token, None, at(0))
+    assert policy.decide(at(0)) == Decision(token)
+    assert policy.known(A, at(0)) is not None
 
 
 def test_login_without_credentials_that_failed_otherwise_cools_down() -> None:
@@ -311,8 +361,9 @@ def test_401_in_a_cool_down_takes_the_token_from_no_one(failure: Failure) -> Non
 
 
 def test_401_while_the_credentials_are_known_to_be_refused() -> None:
-    """The token stays. Within a second of the last look at the credentials, the request fails with the refusal. Later,
-    it waits for a login that looks at them again: new credentials bring a new token.
+    """The token stays. Within a second of the last look at the credentials, the request fails with the refusal.
+
+    Later, it waits for a login that looks at them again. New credentials bring a new token.
     """
     policy, token = with_token()
     failed = failed_at(policy, 850, BAD)

@@ -11,11 +11,12 @@ import typing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import httpx
 import pytest
 
 import kyc_client
-from kyc_client import Credentials, LoginAuth, Token, connect, errors, events, testing
+from kyc_client import Client, Credentials, LoginAuth, LoginStatus, Token, connect, errors, events, testing
 from kyc_openapi import AuthenticatedClient
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ ERRORS = {
     "LoginResponseError": errors.LoginError,
 }
 TESTING = {"Call", "FakeKYC", "Handler", "Route"}
-NAMES = {"Credentials", "LoginAuth", "Token", "connect", "errors", *ERRORS}
+NAMES = {"Client", "Credentials", "LoginAuth", "LoginStatus", "Token", "connect", "errors", *ERRORS}
 
 # What comes with an extra, what only async callers need, and what nobody needs at run time.
 NOT_IMPORTED = {
@@ -107,7 +108,7 @@ def literal_all(module: ModuleType) -> list[str]:
     ids=["package", "errors", "testing"],
 )
 def test_all_is_the_designs(module: ModuleType, names: set[str]) -> None:
-    """`__all__` is sorted, a literal, without a name twice, and holds the names of the design: no more and no less."""
+    """`__all__` is a sorted literal without a name twice, and holds exactly the names of the design."""
     written = literal_all(module)
     assert written == module.__all__ == sorted(written)
     assert len(written) == len(set(written))
@@ -138,7 +139,7 @@ def test_modules_are_private_or_known() -> None:
 
 @pytest.mark.parametrize("name", ERRORS)
 def test_error_is_in_its_place_in_the_tree(name: str) -> None:
-    """The tree of the design; each error is the same class in both places, and says where it can be imported from."""
+    """The tree of the design. Each error is the same class in both places, and says where it can be imported from."""
     error = getattr(kyc_client, name)
     assert error is getattr(errors, name)
     assert error.__bases__ == (ERRORS[name],)
@@ -175,12 +176,12 @@ def test_public_member_is_documented(member: Any) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [getattr(kyc_client, name) for name in sorted(NAMES - ERRORS.keys() - {"errors"})]
+    [getattr(kyc_client, name) for name in sorted(NAMES - ERRORS.keys() - {"Client", "errors"})]
     + [testing.Call, testing.FakeKYC, testing.FakeKYC.on, testing.FakeKYC.fail_login],
     ids=lambda value: value.__name__,
 )
 def test_every_argument_is_explained(value: Any) -> None:
-    """Each parameter is named in the docstring of its function or class; errors apart, which no caller makes."""
+    """Each parameter is named in the docstring of its function or class. No caller makes errors, or a `Client`."""
     docstring = inspect.getdoc(value) or ""
     parameters = inspect.signature(value).parameters.keys() - {"self"}
     assert parameters
@@ -207,7 +208,8 @@ def test_annotations_can_be_evaluated(module: ModuleType) -> None:
         for value in values
         if inspect.isclass(value)
         for name, method in vars(value).items()
-        if inspect.isfunction(method) and (name[0] != "_" or name == "__init__")
+        # The generated initializer of an attrs class is for `connect()` only.
+        if inspect.isfunction(method) and (name[0] != "_" or (name == "__init__" and not attrs.has(value)))
     ]
     looked_at = [value for value in (*values, *methods) if inspect.isclass(value) or inspect.isfunction(value)]
     hints = [typing.get_type_hints(value) for value in looked_at]
@@ -215,7 +217,7 @@ def test_annotations_can_be_evaluated(module: ModuleType) -> None:
 
 
 def test_signature_of_connect() -> None:
-    """One positional argument, the rest by name; the defaults are the safe ones; what is left over is httpx's."""
+    """One positional argument, the rest by name. The defaults are the safe ones. Other arguments are httpx's."""
     assert shape(connect) == [
         ("base_url", POSITIONAL, None),
         ("credentials", KEYWORD, None),
@@ -223,13 +225,15 @@ def test_signature_of_connect() -> None:
         ("allow_insecure_http", KEYWORD, False),
         ("raise_on_unexpected_status", KEYWORD, True),
         ("on_event", KEYWORD, None),
+        ("login_headers", KEYWORD, None),
+        ("login_transport", KEYWORD, None),
         ("httpx_args", REST, inspect.Parameter.empty),
     ]
-    assert inspect.signature(connect, eval_str=True).return_annotation is AuthenticatedClient
+    assert inspect.signature(connect, eval_str=True).return_annotation is Client
 
 
 def test_signature_of_login_auth() -> None:
-    """As connect(), without what concerns calls only."""
+    """As connect(), without what is for calls only."""
     assert issubclass(LoginAuth, httpx.Auth)
     assert shape(LoginAuth) == [
         ("base_url", POSITIONAL, None),
@@ -237,14 +241,15 @@ def test_signature_of_login_auth() -> None:
         ("timeout", KEYWORD, TIMEOUT),
         ("allow_insecure_http", KEYWORD, False),
         ("on_event", KEYWORD, None),
+        ("headers", KEYWORD, None),
         ("connection_args", REST, inspect.Parameter.empty),
     ]
 
 
 def test_methods_of_login_auth() -> None:
-    """Three of its own, without arguments; all else that is public is httpx's."""
+    """Four of its own, without arguments. Every other public one is httpx's."""
     own = {name for name in vars(LoginAuth) if name[0] != "_"} - set(dir(httpx.Auth))
-    assert own == {"aget_token", "get_token", "reset"}
+    assert own == {"aget_token", "get_token", "reset", "status"}
     for name in own:
         assert shape(getattr(LoginAuth, name)) == [("self", POSITIONAL, inspect.Parameter.empty)]
     assert inspect.iscoroutinefunction(LoginAuth.aget_token)
@@ -258,10 +263,26 @@ def test_signatures_of_the_values() -> None:
     assert [(name, kind) for name, kind, _ in shape(Credentials.from_env)] == [("environ", POSITIONAL)]
     assert {name for name in dir(Credentials) if name[0] != "_"} == {"from_env", "password", "username"}
     assert {name for name in dir(Token) if name[0] != "_"} == {"expires_at", "value"}
+    assert LoginStatus._fields == (
+        "phase",
+        "expires_at",
+        "last_failure",
+        "next_attempt_in",
+        "logins",
+        "failed_logins",
+    )
+
+
+def test_client() -> None:
+    """The generated client and its login. The generated code takes it wherever it takes its own."""
+    assert issubclass(Client, AuthenticatedClient)
+    own = {name for name in dir(Client) if name[0] != "_"} - set(dir(AuthenticatedClient))
+    assert own == {"login"}
+    assert typing.get_type_hints(Client)["login"] is LoginAuth
 
 
 def test_attributes_of_login_errors() -> None:
-    """Each login error has the four attributes; that of a 422 has the fields' errors too."""
+    """Each login error has the four attributes. The one of a 422 has the fields' errors too."""
     common = {"status_code", "code", "retry_after", "cached"}
     for name in ERRORS:
         error = getattr(errors, name)

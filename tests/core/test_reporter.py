@@ -1,10 +1,9 @@
-"""What the log and `on_event` say of a token's life, over a real socket; and that neither can disturb it."""
+"""What the log and `on_event` say about a token's life, over a real socket, and that neither can disturb it."""
 
 from __future__ import annotations
 
 import datetime as dt
 import logging
-import math
 import pickle
 import threading
 from typing import TYPE_CHECKING, Any
@@ -14,11 +13,13 @@ import pytest
 
 import kyc_client
 from kyc_client import LoginAuth, connect, events
-from kyc_client._token.flight import TokenSource, wait_sync
-from kyc_client._token.loops import run_on_private_loop
+from kyc_client._login.outcome import Failure
 from kyc_client._token.reporter import Reporter
+from kyc_client._token.source import TokenSource
 from kyc_client.events import LoginFailed, LoginStarted, LoginSucceeded, TokenRejected
-from tests.core.test_flight import UNAVAILABLE, A, Endpoint, Time
+from tests.support.clocks import Time
+from tests.support.endpoint import A, Endpoint, settle, take
+from tests.support.events import Heard
 from tests.support.fault_server import answer, drip, issue
 
 if TYPE_CHECKING:
@@ -29,23 +30,6 @@ if TYPE_CHECKING:
     from tests.support.fault_server import FaultServer
 
 BAD = answer(400, {"detail": "LOGIN_BAD_CREDENTIALS"})
-
-
-class Heard(list["Event"]):
-    """An `on_event` function that remembers, and can be waited for: the last event comes after the call it is about."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._more = threading.Condition()
-
-    def __call__(self, event: Event) -> None:
-        with self._more:
-            self.append(event)
-            self._more.notify_all()
-
-    def wait(self, count: int) -> None:
-        with self._more:
-            assert self._more.wait_for(lambda: len(self) >= count, 10), self
 
 
 @pytest.fixture
@@ -61,7 +45,7 @@ def auth(server: FaultServer, credentials: kyc_client.Credentials, heard: Heard)
 
 
 def test_events_of_a_life(server: FaultServer, auth: LoginAuth, heard: Heard, colour: Colour) -> None:
-    """A cold login, a rejected token and the login that mends it; each event once, whatever the colour."""
+    """A cold login, a rejected token and the login after it: each event once, in every colour."""
     request = ("GET", f"{server.base_url}/api")
     colour.send(*request, client={"auth": auth})
     heard.wait(2)
@@ -91,36 +75,41 @@ def test_events_of_a_life(server: FaultServer, auth: LoginAuth, heard: Heard, co
     assert len(heard) == 5
 
 
-def test_reason_of_a_renewal_and_of_a_login_after_a_reset(heard: Heard) -> None:
-    """A token near its end, or past it, is renewed; after reset() the start is a cold one again."""
+def quiet(heard: Heard, time: Time) -> tuple[TokenSource, Endpoint]:
+    """A source whose events are heard, and its endpoint."""
+    endpoint = Endpoint(time)
+    return TokenSource(endpoint, lambda: A, time.clock, reporter=Reporter("https://kyc.example", heard)), endpoint
+
+
+def test_reasons(heard: Heard) -> None:
+    """The first login is cold. In the soft phase and after the end it is a renewal. After reset() it is cold again."""
     time = Time()
-    endpoint = Endpoint(time, lifetime=1000)
-    source = TokenSource(endpoint, lambda: A, time.clock, reporter=Reporter("https://kyc.example", heard))
-    wait_sync(source.acquire())
-    heard.wait(2)
+    source, _ = quiet(heard, time)
+    take(source)
     for seconds in (850, 2000):
         time.advance(seconds)
-        wait_sync(source.acquire(patient=True))
-    heard.wait(6)
+        take(source)
+        settle(source)
+    assert source.rejected(take(source))
+    take(source)
     source.reset()
-    wait_sync(source.acquire())
-    heard.wait(8)
+    take(source)
+    heard.wait(11)
     assert [event.reason for event in heard if isinstance(event, LoginStarted)] == [
         "cold",
         "renewal",
         "renewal",
+        "rejected",
         "cold",
     ]
 
 
 def test_time_that_a_login_takes_includes_its_further_attempts(heard: Heard) -> None:
-    """Two pauses of half their most (0.25 and 0.5 s), then failure: 0.75 s, and the next login a cool-down later."""
-    time = Time()
-    endpoint = Endpoint(time)
-    endpoint.script = [UNAVAILABLE]
-    source = TokenSource(endpoint, lambda: A, time.clock, reporter=Reporter("https://kyc.example", heard))
+    """Two pauses of 0.25 and 0.5 s, and then failure: it took 0.75 s, and the next one may come after the cool-down."""
+    source, endpoint = quiet(heard, Time())
+    endpoint.script = [Failure(kyc_client.LoginUnavailableError, "503.", {"status_code": 503})]
     with pytest.raises(kyc_client.LoginUnavailableError):
-        wait_sync(source.acquire())
+        take(source)
     heard.wait(2)
     assert heard == [
         ("https://kyc.example", "cold"),
@@ -128,42 +117,39 @@ def test_time_that_a_login_takes_includes_its_further_attempts(heard: Heard) -> 
     ]
 
 
-def test_token_is_told_as_rejected_once_however_many_learn_of_it(heard: Heard) -> None:
-    """Late 401s of a token that has been replaced, and one that is left as it is, drop nothing: one event for all."""
-    time = Time()
-    source = TokenSource(Endpoint(time), lambda: A, time.clock, reporter=Reporter("https://kyc.example", heard))
-    old = wait_sync(source.acquire())
-    assert source.reject(old, since=math.inf, repeatable=True)
-    new = wait_sync(source.acquire())
-    heard.wait(5)
-    assert source.reject(old, since=math.inf, repeatable=True)
-    assert not source.reject(new, since=new.began, repeatable=True)
-    assert [type(event) for event in heard].count(TokenRejected) == 1
+def test_dropped_token_is_told_once(heard: Heard) -> None:
+    """A late 401 of a token that has been replaced drops nothing, and neither does one without a drop left."""
+    source, _ = quiet(heard, Time())
+    for _ in range(3):
+        old = take(source)
+        assert source.rejected(old)
+        assert source.rejected(old)
+    last = take(source)
+    assert source.rejected(old)
+    assert not source.rejected(last)
+    heard.wait(11)
+    assert [type(event) for event in heard].count(TokenRejected) == 3
 
 
-def test_login_apart_has_the_reason_of_the_one_beside_it(heard: Heard) -> None:
-    """A sync call that blocks the loop which the login needs makes a login of its own, for the same reason."""
-    time = Time()
-    endpoint = Endpoint(time)
-    source = TokenSource(endpoint, lambda: A, time.clock, reporter=Reporter("https://kyc.example", heard))
-    source.reject(wait_sync(source.acquire()), since=math.inf, repeatable=True)
-    heard.wait(3)
-    gate = threading.Event()
-    endpoint.needs_loop = True
-    endpoint.script = [lambda: gate.wait(10) and endpoint.grant(), endpoint.grant]
-    beside = next(source.acquire(runner=lambda: run_on_private_loop))
+def test_outcome_of_a_login_begun_before_a_reset_is_told(heard: Heard) -> None:
+    """It was sent, so metrics count it, although nobody gets its token. No cool-down follows from its failure."""
+    source, endpoint = quiet(heard, Time())
+
+    def refuse() -> Failure:
+        source.reset()
+        return Failure(kyc_client.BadCredentialsError, "Wrong.", {"status_code": 400})
+
+    endpoint.script = [refuse, endpoint.grant]
+    take(source)
     heard.wait(4)
-    wait_sync(source.acquire())
-    gate.set()
-    beside.future.result(10)
-    heard.wait(7)
-    assert [event.reason for event in heard[3:] if not isinstance(event, TokenRejected)] == ["rejected"] * 4
+    assert [type(event) for event in heard] == [LoginStarted, LoginFailed, LoginStarted, LoginSucceeded]
+    assert heard[1][-2:] == (400, 0.0)
 
 
 def test_failure_is_told_once_and_calls_that_fail_at_once_are_not(
     server: FaultServer, auth: LoginAuth, heard: Heard, colour: Colour
 ) -> None:
-    """Twenty callers on one refused login, and twenty more while it is remembered: one event."""
+    """Twenty callers of one refused login, and twenty more while it is remembered, make one event."""
     server.on_login(BAD)
     for _ in range(2):
         colour.send_many(20, "GET", f"{server.base_url}/api", client={"auth": auth})
@@ -176,7 +162,7 @@ def test_failure_is_told_once_and_calls_that_fail_at_once_are_not(
 
 
 def test_missing_credentials_are_told_without_a_start(server: FaultServer, heard: Heard) -> None:
-    """In a renewal in the background, nobody else would learn that the variables have gone."""
+    """Nobody else would learn that the variables are gone, if it is a renewal in the background."""
     auth = LoginAuth(server.base_url, on_event=heard)
     with pytest.raises(kyc_client.ConfigurationError):
         auth.get_token()
@@ -187,7 +173,7 @@ def test_missing_credentials_are_told_without_a_start(server: FaultServer, heard
 
 
 def test_login_that_hangs_is_told_at_its_deadline(server: FaultServer, auth: LoginAuth, heard: Heard) -> None:
-    """The timer tells it, once; what the login ends with later is not told."""
+    """The watch tells it, once. How the login ends later is not told."""
     server.on_login(drip(b"HTTP/1.1 200 \r\nX-Slow: ", 0.05))
     auth._source._deadline = 0.5
     with pytest.raises(kyc_client.LoginUnavailableError, match="within"):
@@ -202,7 +188,7 @@ def test_login_that_hangs_is_told_at_its_deadline(server: FaultServer, auth: Log
 def test_log_of_a_life(
     server: FaultServer, credentials: kyc_client.Credentials, caplog: pytest.LogCaptureFixture, heard: Heard
 ) -> None:
-    """The words that docs and alerts go by, with their levels, each ending with the API that it is about."""
+    """The words that docs and alerts use, with their levels. Each ends with the API that it is about."""
     caplog.set_level(logging.DEBUG, "kyc_client")
     server.on_login(issue(), BAD)
     with httpx.Client(auth=LoginAuth(server.base_url, credentials=credentials, on_event=heard)) as client:
@@ -234,7 +220,7 @@ def test_log_of_a_life(
 
 
 def test_token_without_an_end_is_logged_as_such(caplog: pytest.LogCaptureFixture) -> None:
-    """An opaque token has no time to name."""
+    """An opaque token has no time to show."""
     caplog.set_level(logging.INFO, "kyc_client")
     Reporter("https://kyc.example").login_succeeded("cold", 0.5, None)
     text = "login succeeded (cold) in 0.500 s; the token does not say when it expires [https://kyc.example]"
@@ -249,7 +235,7 @@ def test_failing_function_is_logged_and_disturbs_nobody(
     colour: Colour,
     trouble: Exception,
 ) -> None:
-    """Whatever `on_event` raises, every call is answered; each failure is a warning with its traceback."""
+    """Whatever `on_event` raises, every call is answered. Each failure is a warning with its traceback."""
     called = threading.Semaphore(0)
 
     def broken(event: Event) -> None:
@@ -268,7 +254,7 @@ def test_failing_function_is_logged_and_disturbs_nobody(
 
 
 def test_function_may_use_the_auth_itself(server: FaultServer, credentials: kyc_client.Credentials) -> None:
-    """It is called outside of locks, and after those who wait have been woken: `get_token()` in it does not hang."""
+    """It is called without a lock, and after those who wait have been woken. So `get_token()` in it does not hang."""
     values: list[str] = []
     done = threading.Event()
 
@@ -292,7 +278,7 @@ async def _async_function(event: Event) -> None:
 
 
 class _AsyncCallable:
-    """Likewise, if it is less plain to see."""
+    """The same, where it is harder to see."""
 
     async def __call__(self, event: Event) -> None:
         """Be awaited by nobody."""
@@ -320,7 +306,7 @@ def test_connect_hands_the_function_on(server: FaultServer, credentials: kyc_cli
 
 
 def test_events_are_frozen_and_can_be_pickled() -> None:
-    """They may travel to another process, and nobody who hears one can change it for the next."""
+    """They may go to another process, and nobody who hears one can change it for the next."""
     event = LoginFailed("https://kyc.example", "cold", 0.5, kyc_client.BadCredentialsError, 400, 60.0)
     assert pickle.loads(pickle.dumps(event)) == event  # noqa: S301 - our own bytes
     with pytest.raises(AttributeError):

@@ -19,6 +19,7 @@ import httpx
 import pytest
 
 from kyc_client import Credentials, Token
+from kyc_client._clock import Moment
 from kyc_client._login.secret import MaskedHeader
 from kyc_client._token.lease import Lease
 from tests.support.paths import TESTS
@@ -75,7 +76,8 @@ def token() -> Token:
 
 def lease() -> Lease:
     """The same with the windows of its life."""
-    return Lease(_jwt(), issued_at=None, monotonic=0.0, wall=0.0, jitter=0.0)
+    began = Moment(0.0, 0.0)
+    return Lease(_jwt(), issued_at=None, began=began, arrived=began, jitter=0.0)
 
 
 HOLDERS: list[Callable[[], Any]] = [credentials, token, lease]

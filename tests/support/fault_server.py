@@ -40,9 +40,10 @@ class Exchange:
         request_line, *lines = head.decode("latin-1").split("\r\n")
         self.method, self.target, _ = request_line.split(" ", 2)
         self.path = self.target.partition("?")[0]
-        self.headers = {
-            name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines if line)
-        }
+        # As they came, for names that came twice.
+        fields = [line.partition(":") for line in lines if line]
+        self.raw_headers = [(name, value.strip()) for name, _, value in fields]
+        self.headers = {name.lower(): value for name, value in self.raw_headers}
         self.body = body
 
     @property
@@ -183,6 +184,11 @@ class FaultServer:
     def hits(self) -> list[Exchange]:
         """All other requests that arrived."""
         return [exchange for exchange in list(self.exchanges) if not exchange.path.endswith(LOGIN_PATH)]
+
+    @property
+    def raw_headers(self) -> list[tuple[str, str]]:
+        """The headers of the last of them, one for each line on the wire."""
+        return self.hits[-1].raw_headers
 
     @property
     def open_connections(self) -> int:

@@ -6,6 +6,7 @@ import functools
 import inspect
 import threading
 import weakref
+from collections.abc import Mapping  # noqa: TC003 - for those who evaluate the annotations
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import attrs
@@ -21,8 +22,6 @@ from ._token.loops import current_loop, is_over
 from ._token.reporter import OnEvent  # noqa: TC001 - for those who evaluate the annotations
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from ._login.endpoint import LoginEndpoint
 
 
@@ -239,6 +238,8 @@ class _Pools:
             return http
 
     def _new(self, client: Any, pool: Any) -> Any:
+        # httpx imports this for its first client. In another thread, a fork could cut that in two.
+        _fork.load("httpcore")
         transport, mounts = self._connection.transports(pool, **self._limits)
         return client(transport=transport, mounts=mounts, **self._arguments)
 

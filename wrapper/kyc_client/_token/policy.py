@@ -35,6 +35,7 @@ from __future__ import annotations
 
 import enum
 import math
+from datetime import datetime  # noqa: TC003 - for those who evaluate the annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from kyc_client.errors import LoginError, LoginResponseError, LoginUnavailableError
@@ -42,11 +43,10 @@ from kyc_client.errors import LoginError, LoginResponseError, LoginUnavailableEr
 from .lease import Lease, Phase
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from kyc_client._clock import Moment
     from kyc_client._login.credentials import Credentials
-    from kyc_client._login.outcome import Failure, Raised
+    from kyc_client._login.outcome import Failure
+    from kyc_client._login.raised import Raised
     from kyc_client.events import Reason
 
 _COOLDOWN_SECONDS, _COOLDOWN_LIMIT = 1.0, 30.0

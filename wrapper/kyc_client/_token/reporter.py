@@ -7,10 +7,13 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from kyc_client import _fork
+
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from kyc_client._login.outcome import Failure, Raised
+    from kyc_client._login.outcome import Failure
+    from kyc_client._login.raised import Raised
     from kyc_client.events import Event, Reason
 
     OnEvent: TypeAlias = Callable[[Event], object]
@@ -43,42 +46,31 @@ class Reporter:
                 raise TypeError("on_event= takes a plain function of one argument, the event.")
         self._base_url = base_url
         self._on_event = on_event
-        self._events = None
-        if on_event is not None:
-            from kyc_client import events  # noqa: PLC0415 - its import costs 2 ms, which only some programs need
-
-            self._events = events
+        # Loaded only if there is a function, because the import costs 2 ms.
+        self._events = None if on_event is None else _fork.load("kyc_client.events")
 
     def login_started(self, reason: Reason) -> None:
-        self._log(logging.DEBUG, "login started (%s)", reason)
-        if self._events:
-            self._tell(self._events.LoginStarted(self._base_url, reason))
+        self._tell(logging.DEBUG, "login started (%s)", (reason,), "LoginStarted", reason)
 
     def login_succeeded(self, reason: Reason, seconds: float, expires_at: datetime | None) -> None:
         end = f"expires at {expires_at}" if expires_at else "does not say when it expires"
-        self._log(logging.INFO, "login succeeded (%s) in %.3f s; the token %s", reason, seconds, end)
-        if self._events:
-            self._tell(self._events.LoginSucceeded(self._base_url, reason, seconds, expires_at))
+        text = "login succeeded (%s) in %.3f s; the token %s"
+        self._tell(logging.INFO, text, (reason, seconds, end), "LoginSucceeded", reason, seconds, expires_at)
 
     def login_failed(self, reason: Reason, seconds: float, failure: Failure | Raised, retry_after: float) -> None:
         text = "login failed (%s) after %.3f s, next attempt in %.1f s at the earliest: %s: %s"
-        self._log(logging.WARNING, text, reason, seconds, retry_after, failure.kind.__name__, failure.message)
-        if self._events:
-            status_code = failure.details.get("status_code")
-            self._tell(
-                self._events.LoginFailed(self._base_url, reason, seconds, failure.kind, status_code, retry_after)
-            )
+        values = reason, seconds, retry_after, failure.kind.__name__, failure.message
+        fields = reason, seconds, failure.kind, failure.details.get("status_code"), retry_after
+        self._tell(logging.WARNING, text, values, "LoginFailed", *fields)
 
     def token_rejected(self) -> None:
-        self._log(logging.INFO, "token rejected by the API, and dropped")
-        if self._events:
-            self._tell(self._events.TokenRejected(self._base_url))
+        self._tell(logging.INFO, "token rejected by the API, and dropped", (), "TokenRejected")
 
-    def _log(self, level: int, message: str, *values: object) -> None:
-        _log.log(level, f"{message} [%s]", *values, self._base_url)
-
-    def _tell(self, event: Event) -> None:
+    def _tell(self, level: int, text: str, values: tuple[object, ...], event: str, *fields: object) -> None:
+        _log.log(level, f"{text} [%s]", *values, self._base_url)
+        if self._on_event is None:
+            return
         try:
-            self._on_event(event)  # type: ignore[misc]  # there are events only if there is a function
+            self._on_event(getattr(self._events, event)(self._base_url, *fields))
         except (Exception, SystemExit):  # noqa: BLE001 - the caller's code
-            _log.warning("on_event failed at %s", type(event).__name__, exc_info=True)
+            _log.warning("on_event failed at %s", event, exc_info=True)

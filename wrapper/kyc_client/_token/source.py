@@ -8,10 +8,10 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, TypeAlias
 
 from kyc_client import _fork
-from kyc_client._login.outcome import Failure, Raised
+from kyc_client._login.outcome import Failure
 from kyc_client.errors import ConfigurationError, LoginUnavailableError
 
-from .flight import DEADLINE, GRACE, INTERRUPTED, Flight, Login, timed_out
+from .flight import DEADLINE, GRACE, INTERRUPTED, Flight, timed_out
 from .lease import Lease
 from .loops import wait_for
 from .policy import AfterRejection, FailedLogin, LoginStatus, Policy
@@ -38,7 +38,8 @@ class TokenSource:
     1. There is at most one flight that has not landed (`_flight`), whoever asks.
     2. `_lock` guards a few assignments. It is never held over I/O, a wait, an `await` or a `yield`.
     3. A flight leaves `_flight` before the policy learns its outcome, and its future is resolved last, in a `finally`.
-       If that is interrupted anywhere, those who wait wake up, look again, and start a flight of their own.
+       If that is interrupted anywhere, those who wait wake up, look again, and start a flight of their own. A flight
+       that has landed without leaving `_flight` is replaced by theirs.
     4. Everyone who has waited looks again, and uses what is there now. So no one uses an expired or dropped token.
     5. The log and `on_event` are told outside of the lock, after those who wait have been woken.
     6. After a fork, the child has a new lock and no flight. The thread that would land it exists in the parent only.
@@ -60,7 +61,8 @@ class TokenSource:
         reporter: Reporter | None = None,
     ) -> None:
         self._reporter = reporter or Reporter()
-        self._login = Login(endpoint, credentials, self._reporter)
+        self._endpoint = endpoint
+        self._credentials = credentials
         self._deadline = deadline
         # Re-entrant, because a signal handler or a finalizer may make a call while its own thread holds the lock. A
         # call that has a fresh token does not come here. Another one may wait for what it has interrupted itself: then
@@ -69,7 +71,7 @@ class TokenSource:
         # Written under the lock. Read under the lock, except for `_policy.lease`.
         self._policy = Policy()
         self._flight: Flight | None = None
-        self._hanging: list[threading.Thread] = []
+        self._hanging: set[threading.Thread] = set()
         self._use(clock)
         _fork.register(self)
 
@@ -122,7 +124,7 @@ class TokenSource:
         with self._lock:
             decision = self._policy.decide(self._clock.now(), other_than=other_than)
             flight, starts = self._flight, False
-            if decision.login is not None and flight is None:
+            if decision.login is not None and (flight is None or flight.has_landed):
                 flight = Flight(self._clock, self._deadline, self._policy.resets, decision.login)
                 self._flight, starts = flight, True
         if flight is not None and starts:
@@ -148,13 +150,12 @@ class TokenSource:
         outcome: Outcome = INTERRUPTED
         try:
             if not flight.has_landed:
-                outcome = self._login(flight, self._known)
+                code = _fork.load("kyc_client._token.login")
+                outcome = code.log_in(flight, self._endpoint, self._credentials, self._reporter, self._known)
         except Exception as error:  # noqa: BLE001 - a fault of ours, whose traceback would show the password
             what = f"The login ended in an unexpected {type(error).__name__}. Try again later, and please report it."
             outcome = Failure(LoginUnavailableError, what)
         finally:
-            if isinstance(outcome, Raised) and _ends_its_thread(outcome.original):
-                flight.stopped_by, outcome = outcome, INTERRUPTED
             self._land(flight, outcome)
 
     def _known(self, credentials: Credentials) -> FailedLogin | None:
@@ -166,8 +167,8 @@ class TokenSource:
         if flight.has_landed:
             return
         with self._lock:
-            threads = [*self._hanging, flight.thread]
-            self._hanging = [thread for thread in threads if thread is not None and thread.is_alive()]
+            threads = {*self._hanging, flight.thread}
+            self._hanging = {thread for thread in threads if thread is not None and thread.is_alive()}
             rests = len(self._hanging) > _MAX_HANGING
         self._land(flight, timed_out(flight, _HANGING_SECONDS if rests else None))
         flight.close()
@@ -179,7 +180,7 @@ class TokenSource:
             outcome = None  # Whoever comes now has not waited for it, and must not fail for it.
         try:
             with self._lock:
-                if self._flight is not flight:
+                if self._flight is not flight or flight.has_landed:
                     return
                 self._flight = None
                 now = self._clock.now()
@@ -190,7 +191,7 @@ class TokenSource:
         seconds = flight.clock.monotonic() - flight.began
         if isinstance(outcome, Lease):
             self._reporter.login_succeeded(flight.reason, seconds, outcome.token.expires_at)
-        elif isinstance(outcome, Failure | Raised):
+        elif outcome is not None and not isinstance(outcome, FailedLogin):
             wait = 0.0 if failed is None else max(0.0, failed.until - now.monotonic)
             self._reporter.login_failed(flight.reason, seconds, outcome, wait)
 
@@ -248,13 +249,7 @@ class TokenSource:
         """Start anew in a forked child. The token is as good as before, but the parent's login never lands here."""
         self._lock = threading.RLock()
         self._flight = None
-        self._hanging = []
-
-
-def _ends_its_thread(error: BaseException) -> bool:
-    """Whether an exception ends the thread in which it was raised, and is not for those who wait for the login."""
-    cancelled = type(error).__name__ in {"Cancelled", "CancelledError"}
-    return cancelled or isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit)
+        self._hanging = set()
 
 
 def wait_sync(steps: Steps) -> Lease:

@@ -31,7 +31,8 @@ from kyc_client._client import connect
 from kyc_client._login.base_url import parse_base_url
 from kyc_client._login.credentials import BASE_URL, LOGIN, PASSWORD, Credentials, read_environment
 from kyc_client._login.tls import shared_context
-from kyc_client._login.wire import DATE_LAG, read_claims, read_http_date
+from kyc_client._login.wire import read_claims, read_http_date
+from kyc_client._token.lease import DATE_LAG
 from kyc_client.errors import KYCClientError
 
 from ._exit import Exit, exit_for
@@ -244,11 +245,9 @@ def _check_host(url: httpx.URL, probe: Probe) -> Finding:
     if probe.target is None:
         if error is None:
             return Finding("host", "no connection was started in time", Exit.UNAVAILABLE, "Use a longer --timeout.")
-        what = f"the connection cannot be prepared ({type(error).__name__})"
-        hint = f"Check {' and '.join(_named(_PROXIES)) or 'the proxies of the system'}."
-        if isinstance(error, ImportError):
-            hint += " SOCKS needs: pip install 'httpx[socks]'"
-        return Finding("host", what, Exit.CONFIGURATION, hint)
+        unexpected = f"the connection cannot be prepared ({type(error).__name__})"
+        what, *hints = (str(error) if isinstance(error, KYCClientError) else unexpected).splitlines()
+        return Finding("host", what, Exit.CONFIGURATION, "\n".join(hints))
     host, _ = probe.target
     own = _is_own(url, probe)
     what = host if own else f"{host}, a proxy from the environment,"

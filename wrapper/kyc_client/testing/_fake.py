@@ -13,10 +13,9 @@ from unittest import mock
 import httpx
 
 from kyc_client._auth import LoginAuth
-from kyc_client._client import connect
+from kyc_client._client import Client, connect
 from kyc_client._clock import Clock
 from kyc_client._login.credentials import BASE_URL, LOGIN, PASSWORD, Credentials
-from kyc_openapi import AuthenticatedClient  # noqa: TC001 - likewise
 
 from ._clock import FakeClock
 from ._login import LoginFault, default_detail, make_token, refusal
@@ -91,7 +90,7 @@ class FakeKYC:
         """The environment variables that a service needs to find the fake and log in."""
         return {BASE_URL: self.base_url, LOGIN: self.credentials.username, PASSWORD: self.credentials.password}
 
-    def connect(self, **arguments: Any) -> AuthenticatedClient:
+    def connect(self, **arguments: Any) -> Client:
         """Return a client of this fake on its clock: over the socket while it serves, in memory at other times.
 
         Args:

@@ -786,9 +786,11 @@ def test_start_over_does_not_wait_for_what_cannot_be_ended(
 
 def test_start_over_in_the_login_itself(source: TokenSource, endpoint: Endpoint) -> None:
     """A test's transport may do that. It does not wait for its own thread."""
+    returned: list[bool] = []
 
     def again() -> Failure:
         source.start_over()
+        returned.append(True)
         return UNAVAILABLE
 
     endpoint.script = [again, endpoint.grant]
@@ -796,15 +798,18 @@ def test_start_over_in_the_login_itself(source: TokenSource, endpoint: Endpoint)
         take(source)
     assert take(source) is source.fresh()
     assert len(endpoint.tried) == 2
+    assert returned == [True]
 
 
-def test_start_over_before_the_login_has_begun(source: TokenSource, endpoint: Endpoint) -> None:
+def test_start_over_before_the_login_has_begun(endpoint: Endpoint, time: Time) -> None:
     """A login whose thread has not come so far finds out by itself. It asks for no credentials and sends nothing."""
+    asked: list[int] = []
+    source = TokenSource(endpoint, lambda: asked.append(1) or A, time.clock)
     flight = unflown(source)
     source.start_over()
     assert flight.has_landed
     source._fly(flight)
-    assert endpoint.tried == []
+    assert (asked, endpoint.tried) == ([], [])
     assert source.status() == ("none", None, None, None, 0, 0)
 
 
@@ -829,6 +834,8 @@ def test_fork_in_the_middle_of_a_login(source: TokenSource, endpoint: Endpoint, 
     threading.Thread(target=hold_the_lock).start()
     assert locked.wait(PATIENCE)
     source.after_fork()
+    assert source._lock.acquire(blocking=False)
+    source._lock.release()
     assert source._hanging == set()
     assert take(source) is lease
     settle(source)

@@ -288,6 +288,7 @@ def test_other_failures_are_not_tried_again(source: TokenSource, endpoint: Endpo
     [
         pytest.param(None, 3, [0.25, 0.5], 1, id="none"),
         pytest.param(0.0, 3, [0.25, 0.5], 1, id="at once, but not without a pause"),
+        pytest.param(0.3, 3, [0.3, 0.5], 1, id="shorter than a pause"),
         pytest.param(7.0, 3, [7, 7], 7, id="fits into the deadline twice"),
         pytest.param(15.0, 2, [15], 15, id="fits once"),
         pytest.param(20.0, 1, [], 20, id="leaves no time for an attempt"),
@@ -337,11 +338,12 @@ def test_no_attempt_after_the_deadline(endpoint: Endpoint, time: Time) -> None:
 
 def test_no_attempt_after_landing(endpoint: Endpoint, time: Time) -> None:
     """The deadline may pass in a pause, which then ends at once. The real clock's pause waits for that event."""
-    paused = threading.Event()
+    paused, ends = threading.Event(), list[bool]()
 
     def pause(ended: threading.Event, _: float) -> bool:
         paused.set()
-        return ended.wait(PATIENCE)
+        ends.append(ended.wait(PATIENCE))
+        return ends[-1]
 
     clock = Clock(monotonic=time.clock.monotonic, wall=time.clock.wall, random=time.clock.random, pause=pause)
     source = TokenSource(endpoint, lambda: A, clock)
@@ -353,6 +355,7 @@ def test_no_attempt_after_landing(endpoint: Endpoint, time: Time) -> None:
     assert flight.thread is not None
     flight.thread.join(PATIENCE)
     assert not flight.thread.is_alive()
+    assert ends == [True]
     assert len(endpoint.tried) == 1
 
 
@@ -384,10 +387,18 @@ def test_jitter_of_a_token_is_chance(endpoint: Endpoint) -> None:
     assert len(ends) == 3
 
 
-def test_life_of_a_token_counts_from_the_start_of_its_attempt(source: TokenSource, endpoint: Endpoint) -> None:
-    """F3: not from the start of the login, whose first attempts may have taken long."""
-    endpoint.script = [Failure(LoginUnavailableError, "429.", {}, 15.0), endpoint.grant]
-    assert take(source).seconds_left(source._clock.now()) == 1000
+def test_life_of_a_token_counts_from_the_start_of_its_attempt(
+    source: TokenSource, endpoint: Endpoint, time: Time
+) -> None:
+    """F3: not from its end, and not from the start of the login, whose first attempts may have taken long."""
+
+    def slow() -> Grant:
+        grant = endpoint.grant()
+        time.advance(3)
+        return grant
+
+    endpoint.script = [Failure(LoginUnavailableError, "429.", {}, 15.0), slow]
+    assert take(source).seconds_left(time.clock.now()) == 997
 
 
 # Where the credentials come from
@@ -866,10 +877,12 @@ def test_threads_of_a_login(endpoint: Endpoint, time: Time) -> None:
 
 def test_watch_ends_with_its_login(endpoint: Endpoint, time: Time) -> None:
     """No timer stays for the rest of the deadline."""
+    before = set(threading.enumerate())
     watches: list[threading.Thread] = []
 
     def credentials() -> Credentials:
-        watches.extend(thread for thread in threading.enumerate() if isinstance(thread, threading.Timer))
+        during = set(threading.enumerate()) - before
+        watches.extend(thread for thread in during if isinstance(thread, threading.Timer))
         return A
 
     take(TokenSource(endpoint, credentials, time.clock, deadline=600.0))
@@ -968,6 +981,27 @@ def test_thread_that_is_interrupted_before_it_starts(
         with pytest.raises(interrupt):
             take(source)
     assert {caller.lease() for caller in callers} == {take(source)}
+    assert endpoint.tried == [A]
+
+
+def test_thread_that_starts_although_its_caller_was_interrupted(
+    source: TokenSource, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A6: it finds its login over, sends nothing, and leaves no cool-down behind."""
+    late: list[threading.Thread] = []
+
+    def start(self: threading.Thread) -> None:
+        late.append(self)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        with pytest.raises(KeyboardInterrupt):
+            take(source)
+    late[0].start()
+    late[0].join(PATIENCE)
+    assert source.status() == ("none", None, None, None, 0, 0)
+    assert take(source) is source.fresh()
     assert endpoint.tried == [A]
 
 

@@ -1,7 +1,7 @@
 """What `make demo` shows: a client that looks after its login, against a real server that counts.
 
-Every scene says what is about to happen, shows the server's own log (`server`) beside what the caller sees
-(`client`), and checks what it promised. The exit status is 0 if all of it held.
+Each scene says what is about to happen. It shows the server's own log (`server`) beside what the caller sees
+(`client`), and checks its promises. The exit status is 0 if all of them held.
 """
 
 import asyncio
@@ -15,30 +15,21 @@ from time import sleep
 
 import kyc_client
 from kyc_client.sandbox import Sandbox
-from kyc_openapi import AuthenticatedClient
 from kyc_openapi.api.resource import get_resource
 from kyc_openapi.models import Resource
 
 QUICKSTART = Path(__file__).with_name("quickstart.py")
-TOKEN_LIFETIME = 4  # seconds; short enough to watch a token expire
-TIMEOUT = 30  # seconds that the quickstart may take; it takes one
+TOKEN_LIFETIME = 4  # seconds: short enough to watch a token expire
+TIMEOUT = 30  # seconds that the quickstart may take. It takes one
 
 
 class Stage:
-    """What the scenes share: the server, one connected client, and what was promised but did not hold."""
+    """What the scenes share: the server, one connected client, and the number of promises that did not hold."""
 
-    def __init__(self, sandbox: Sandbox, client: AuthenticatedClient) -> None:
+    def __init__(self, sandbox: Sandbox, client: kyc_client.Client) -> None:
         self.sandbox = sandbox
         self.client = client
         self.failures = 0
-
-    @property
-    def auth(self) -> kyc_client.LoginAuth:
-        """The client's login."""
-        auth = self.client.get_httpx_client().auth
-        if not isinstance(auth, kyc_client.LoginAuth):
-            raise TypeError("connect() puts a LoginAuth on its clients; this one has none.")
-        return auth
 
     def check(self, promise: str, *, holds: bool) -> None:
         """Say whether a promise holds."""
@@ -56,7 +47,7 @@ def tell(who: str, line: str) -> None:
 
 
 def shown(result: object) -> str:
-    """What a caller got: the resource's content, or else the thing itself."""
+    """What a caller got: the content of a resource, or the answer itself if it is none."""
     return str(result.to_dict() if isinstance(result, Resource) else result)
 
 
@@ -90,20 +81,20 @@ def many_calls(stage: Stage) -> None:
 def expiry(stage: Stage) -> None:
     """The token expires."""
     before = stage.sandbox.login_count
-    token = stage.auth.get_token()
+    token = stage.client.login.get_token()
     tell("client", f"has {token}")
     if token.expires_at is None:
-        raise ValueError("The sandbox's tokens say when they expire; this one does not.")
+        raise ValueError("The sandbox's tokens say when they expire, and this one does not.")
     while (left := (token.expires_at - datetime.now(UTC)).total_seconds()) > 0:
-        tell("client", f"waits {left:.1f} s for its end, then calls")
+        tell("client", f"waits {left:.1f} s until it expires, then calls")
         sleep(left)
     stage.call()
     stage.check("one new login, and the call succeeded", holds=stage.sandbox.login_count - before == 1)
-    stage.check("the token is another one", holds=stage.auth.get_token().value != token.value)
+    stage.check("the token is another one", holds=stage.client.login.get_token().value != token.value)
 
 
 def revocation(stage: Stage) -> None:
-    """The server revokes all tokens, long before they expire; the client learns of it by a 401."""
+    """The server revokes all tokens before they expire. The client learns of it from a 401."""
     before = len(stage.sandbox.requests)
     stage.sandbox.revoke_all()
     stage.call()
@@ -135,9 +126,9 @@ def main() -> int:
     """Play all scenes.
 
     Returns:
-        0 if everything that was promised held, else 1.
+        0 if every promise held, else 1.
     """
-    # A service's environment: the sandbox's, without what this shell may have of a real one, and without a proxy.
+    # The scenes get the sandbox's environment, without a proxy, and without what this shell may have of a real one.
     for name in ("API_LOGIN_FILE", "API_PASSWORD_FILE"):
         os.environ.pop(name, None)
     log: list[str] = []
@@ -148,7 +139,7 @@ def main() -> int:
 
     with Sandbox(token_lifetime=TOKEN_LIFETIME, log=write) as sandbox:
         os.environ.update(sandbox.environ, NO_PROXY="127.0.0.1", no_proxy="127.0.0.1")
-        print(f"The API's login, for real, at {sandbox.base_url}; a token lives {TOKEN_LIFETIME} s at most.")
+        print(f"The API's login runs at {sandbox.base_url}. A token lives {TOKEN_LIFETIME} s at most.")
         with kyc_client.connect() as client:
             stage = Stage(sandbox, client)
             for number, scene in enumerate(SCENES, start=1):
@@ -158,7 +149,7 @@ def main() -> int:
     for line in log:
         if "logged in" in line:
             tell("server", line)
-    print("All that was promised held." if not stage.failures else f"{stage.failures} promises did not hold.")
+    print("All promises held." if not stage.failures else f"{stage.failures} promises did not hold.")
     return 1 if stage.failures else 0
 
 

@@ -1,4 +1,4 @@
-"""The guide's way with `requests`, and the same with this library, side by side.
+"""The guide's way with `requests`, and the same with this library.
 
 It needs `pip install requests`. To try it, run `kyc-client sandbox` in another shell and paste what it prints into
 this one.
@@ -15,7 +15,7 @@ from kyc_openapi.models import Resource, Unauthorized
 
 
 def before() -> Any:
-    """Log in, keep the token, add the header; and from here on, mind the token's end, 401s, threads and retries."""
+    """Log in, keep the token and add the header. The expiry, 401s, threads and retries are still to be handled."""
     # --8<-- [start:before]
     base_url = os.environ["API_BASE_URL"]
 

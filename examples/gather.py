@@ -21,7 +21,7 @@ async def main() -> int:
     """Make all calls, and count what came back."""
     began = time.monotonic()
     async with kyc_client.connect(limits=httpx.Limits(max_connections=AT_ONCE)) as client:
-        # The queue stands here and not in httpx's pool, which takes time for each call that waits in it.
+        # Calls wait here and not in httpx's pool, which takes time for each call that waits in it.
         gate = asyncio.Semaphore(AT_ONCE)
 
         async def call() -> bool:

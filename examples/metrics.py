@@ -10,14 +10,14 @@ import kyc_client
 from kyc_client.events import Event, LoginFailed, LoginSucceeded, TokenRejected
 from kyc_openapi.api.resource import get_resource
 
-LOGINS = Counter("kyc_logins", "Logins at the KYC API, by why and how they ended.", ["reason", "outcome"])
-SECONDS = Histogram("kyc_login_seconds", "How long a login took, all of its attempts together.", ["reason"])
-REJECTED = Counter("kyc_tokens_rejected", "Tokens that the API answered with 401 before their end.")
-EXPIRES = Gauge("kyc_token_expires_timestamp_seconds", "When the current token expires; 0 if it does not say.")
+LOGINS = Counter("kyc_logins", "Logins at the KYC API, by their reason and outcome.", ["reason", "outcome"])
+SECONDS = Histogram("kyc_login_seconds", "How long a login took, with all of its attempts.", ["reason"])
+REJECTED = Counter("kyc_tokens_rejected", "Tokens that the API refused with 401 before they expired.")
+EXPIRES = Gauge("kyc_token_expires_timestamp_seconds", "When the current token expires. 0 if it does not say.")
 
 
 def count(event: Event) -> None:
-    """Count one event. It runs in the thread of whatever happened, so it counts and returns."""
+    """Count one event. This runs in the thread in which the event happens, so it only counts."""
     match event:
         case LoginSucceeded(reason=reason, seconds=seconds, expires_at=expires_at):
             LOGINS.labels(reason, "success").inc()
@@ -31,7 +31,7 @@ def count(event: Event) -> None:
 
 
 def main() -> None:
-    """Make a call, and show what Prometheus would be told."""
+    """Make a call, and show what Prometheus would get."""
     with kyc_client.connect(on_event=count) as client:
         get_resource.sync(client=client)
     print(generate_latest().decode())

@@ -1,6 +1,6 @@
 """Worker processes, made by a fork, that share one login. Copy what you need.
 
-The same goes for Celery's prefork pool and for `gunicorn --preload`: make the client in a module, before the fork. To
+The same holds for Celery's prefork pool and for `gunicorn --preload`: make the client in a module, before the fork. To
 try it, run `kyc-client sandbox` in another shell and paste what it prints into this one.
 """
 
@@ -15,22 +15,20 @@ from kyc_openapi.models import Resource
 WORKERS = 4
 TASKS = 20
 
-# No network I/O yet. Each process makes connections of its own; none is shared.
+# This does no network I/O. Each process makes connections of its own, and shares none.
 client = kyc_client.connect()
 
 
 def task(_number: int) -> tuple[int, bool]:
-    """Do one piece of work, in whatever worker is free."""
+    """Do one piece of work, in a worker that is free."""
     answer = get_resource.sync(client=client)
     return os.getpid(), isinstance(answer, Resource)
 
 
 def main() -> int:
     """Log in once, fork, and let the workers work."""
-    # May be left out: then each worker logs in by itself when it first has to.
-    own_auth = client.get_httpx_client().auth
-    if isinstance(own_auth, kyc_client.LoginAuth):
-        own_auth.get_token()
+    # You may leave this out. Each worker then logs in by itself at its first call.
+    client.login.get_token()
     with multiprocessing.get_context("fork").Pool(WORKERS) as pool:
         results = pool.map(task, range(TASKS), chunksize=1)
     done = sum(ok for _, ok in results)

@@ -1,4 +1,4 @@
-"""A service that calls the KYC API, once as sync and once as async code. Copy what you need.
+"""A service that calls the KYC API, once from sync and once from async code. Copy what you need.
 
 It takes API_BASE_URL, API_LOGIN and API_PASSWORD from its environment. To try it without an account, run
 `kyc-client sandbox` in another shell and paste what it prints into this one.
@@ -18,27 +18,27 @@ from kyc_openapi.models import Resource
 def use_sync() -> None:
     """Make a call from sync code. A service keeps one client for as long as it runs, for all of its threads."""
     with kyc_client.connect() as client:  # nothing is sent yet
-        answer = get_resource.sync(client=client)  # logs in, since this is the first call
-        # An error that the API documents (a lasting 401) is returned as a model of its own, and not raised.
+        answer = get_resource.sync(client=client)  # logs in, because this is the first call
+        # An error that is described in openapi.yaml (a lasting 401) is returned as a model, and not raised.
         print(f"sync   {answer['user']}" if isinstance(answer, Resource) else f"sync   refused: {answer}")
 
 
 async def use_async() -> None:
-    """Make a call from async code: the same client, for all of the tasks of one event loop."""
+    """Make a call from async code. One client serves all tasks of an event loop."""
     async with kyc_client.connect() as client:
         answer = await get_resource.asyncio(client=client)
         print(f"async  {answer['user']}" if isinstance(answer, Resource) else f"async  refused: {answer}")
 
 
 def main() -> int:
-    """Run both, and say what went wrong; a message always says what to do about it."""
+    """Run both, and say what went wrong. Each message says what to do about it."""
     try:
         use_sync()
         asyncio.run(use_async())
     except kyc_client.ConfigurationError as error:
         print(f"Not configured, nothing was sent. {error}", file=sys.stderr)
     except kyc_client.BadCredentialsError as error:
-        print(f"Trying again is pointless before someone mends the credentials. {error}", file=sys.stderr)
+        print(f"Trying again is pointless before someone fixes the credentials. {error}", file=sys.stderr)
     except kyc_client.LoginUnavailableError as error:
         print(f"Worth trying again in {error.retry_after or 1:.0f} s. {error}", file=sys.stderr)
     except kyc_client.LoginError as error:

@@ -1,10 +1,11 @@
-"""The token for what is not httpx: `requests`, and a websocket. Copy what you need.
+"""The token for other libraries than httpx: `requests`, and a websocket. Copy what you need.
 
 It needs `pip install requests websockets`. To try it, run `kyc-client sandbox` in another shell and paste what it
-prints into this one. The sandbox has no websocket; `python examples/token_elsewhere.py wss://…` listens on one of
+prints into this one. The sandbox has no websocket. `python examples/token_elsewhere.py wss://…` listens on one of
 yours.
 
-`get_token()` logs in if it must, and renews; a 401 it cannot see. Where one comes, `auth.reset()` forgets the token.
+`get_token()` logs in if it must, and renews the token. It cannot see a 401. After one, call `auth.reset()`, which
+forgets the token.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ import kyc_client
 
 
 class KYCAuth(AuthBase):
-    """Puts the current token on each request of a `requests.Session`, which is for the API and nothing else."""
+    """Puts the current token on each request of a `requests.Session`. Use that session for the API only."""
 
     def __init__(self, auth: kyc_client.LoginAuth) -> None:
         """Keep the login."""

@@ -18,16 +18,16 @@ from kyc_openapi.api.resource import get_resource
 def instrument(provider: TracerProvider) -> None:
     """Trace what every httpx client of this process sends: a span for each call, and one for each login.
 
-    A span has the method, the URL and the status, but no body. Headers are in it only where somebody asks for them
-    (`OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_CLIENT_REQUEST`), and then with the token, unless it is said, as here,
-    that it is to be left out.
+    A span has the method, the URL and the status, and no body. It has headers only if somebody asks for them
+    (`OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_CLIENT_REQUEST`). It then has the token too, unless a setting like the
+    one here leaves it out.
     """
     os.environ.setdefault(OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SANITIZE_FIELDS, "authorization,cookie,set-cookie")
     HTTPXClientInstrumentor().instrument(tracer_provider=provider)
 
 
 def main() -> None:
-    """Make a call inside of a span of our own, and print all spans."""
+    """Make a call inside a span of our own, and print all spans."""
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(ConsoleSpanExporter()))
     instrument(provider)

@@ -1,7 +1,7 @@
 """Upload a document, from a file that is not read into memory. Copy what you need.
 
-The API's guide describes no upload yet: path and fields are made up, and the sandbox has none. `upload()` works with
-whatever path the API has; `upload_by_operation()` is the same once `openapi.yaml` describes it
+The API's guide describes no upload yet. The path and the fields here are made up, and the sandbox has no upload.
+`upload()` works with any path of the API. `upload_by_operation()` does the same once `openapi.yaml` describes it
 (`tests/spec/specs/grown.yaml` shows how).
 
     python examples/upload.py an-applicant passport.pdf
@@ -14,17 +14,16 @@ from typing import Any
 import httpx
 
 import kyc_client
-from kyc_openapi import AuthenticatedClient
 
-# An upload takes longer than a call: give each read and write its time, and the connection no more than before.
+# An upload takes longer than other calls, so each read and write gets more time. A connect gets no more than before.
 TIMEOUT = httpx.Timeout(120.0, connect=10.0)
 
 
-def upload(client: AuthenticatedClient, applicant: str, path: Path) -> Any:
+def upload(client: kyc_client.Client, applicant: str, path: Path) -> Any:
     """Upload a file, by its path in the API.
 
-    A file can be rewound, so that after a 401 it is sent again, whole, with a new token. A stream could not: its caller
-    would get the 401.
+    A file can be rewound. So after a 401, it is sent again, whole, with a new token. A stream cannot be sent again, and
+    its caller gets the 401.
     """
     with path.open("rb") as file:
         answer = client.get_httpx_client().post(
@@ -36,9 +35,9 @@ def upload(client: AuthenticatedClient, applicant: str, path: Path) -> Any:
     return answer.json()
 
 
-def upload_by_operation(client: AuthenticatedClient, applicant: str, path: Path) -> Any:
-    """Upload a file, by the operation that is generated from the API's description."""
-    from kyc_openapi.api.documents import upload_document  # noqa: PLC0415 - not there before the spec has it
+def upload_by_operation(client: kyc_client.Client, applicant: str, path: Path) -> Any:
+    """Upload a file, by the operation that is generated from openapi.yaml."""
+    from kyc_openapi.api.documents import upload_document  # noqa: PLC0415 - does not exist before the spec has it
 
     from kyc_openapi.models import NewDocument, NewDocumentKind  # noqa: PLC0415 - likewise
     from kyc_openapi.types import File  # noqa: PLC0415 - beside the others

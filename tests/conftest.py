@@ -97,12 +97,15 @@ def server() -> Iterator[FaultServer]:
 
 
 @pytest.fixture
-def auth(
-    server: FaultServer, credentials: kyc_client.Credentials, monkeypatch: pytest.MonkeyPatch
-) -> kyc_client.LoginAuth:
-    """A LoginAuth on the fault server, whose cool-down does not end before a slow machine is done."""
+def long_cooldown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cool-down after a failed login does not end before a slow machine is done."""
     for name in ("_COOLDOWN_SECONDS", "_COOLDOWN_LIMIT"):
         monkeypatch.setattr(policy, name, 600.0)
+
+
+@pytest.fixture
+def auth(server: FaultServer, credentials: kyc_client.Credentials, long_cooldown: None) -> kyc_client.LoginAuth:
+    """A LoginAuth on the fault server, with a long cool-down."""
     return kyc_client.LoginAuth(server.base_url, credentials=credentials)
 
 

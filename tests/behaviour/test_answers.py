@@ -43,15 +43,13 @@ MEGABYTE = 1 << 20
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """What lies between the attempts of a login is tested elsewhere."""
-    monkeypatch.setattr("kyc_client._token.flight._BACKOFF_SECONDS", 0.0)
+    monkeypatch.setattr("kyc_client._token.login._BACKOFF_SECONDS", 0.0)
 
 
 @pytest.fixture
-def auth(server: FaultServer) -> LoginAuth:
-    """A LoginAuth whose cool-down does not end before a slow machine is done."""
-    auth = LoginAuth(server.base_url, credentials=PAIR)
-    auth._source._cooldown.first = auth._source._cooldown.limit = 600.0
-    return auth
+def auth(server: FaultServer, long_cooldown: None) -> LoginAuth:
+    """A LoginAuth with a long cool-down."""
+    return LoginAuth(server.base_url, credentials=PAIR)
 
 
 def half(exchange: Exchange) -> None:

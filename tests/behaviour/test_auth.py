@@ -19,13 +19,14 @@ import trio
 
 import kyc_client
 from kyc_client import LoginAuth, connect
-from kyc_client._clock import Clock
-from kyc_client._token.flight import Backoff
+from kyc_client._clock import Clock, Moment
+from kyc_client._token import policy
 from kyc_client._token.lease import Lease
+from kyc_client.testing._sources import start_over
 from tests.behaviour.test_bodies import Pipe
 from tests.support.colours import Asyncio, Trio
 from tests.support.fault_server import FaultServer, after, answer, check, hang, issue
-from tests.support.gate import Gate
+from tests.support.gate import Gate, settles
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -34,6 +35,12 @@ if TYPE_CHECKING:
     from tests.support.fault_server import Behaviour, Exchange
 
 REFUSED = answer(401, {"detail": "Unauthorized"})
+
+
+@pytest.fixture
+def three_drops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The budget of drops is not refilled before a slow machine is done."""
+    monkeypatch.setattr(policy, "_SECONDS_PER_DROP", 600.0)
 
 
 # Which requests carry the token
@@ -239,7 +246,7 @@ def test_401_is_mended_by_one_login_and_one_more_try(server: FaultServer, auth: 
 
 
 def test_one_revocation_after_the_other_is_mended(server: FaultServer, auth: LoginAuth, colour: Colour) -> None:
-    """A login that cures a 401 speaks for the next one: no stand-off begins, or a second revocation would be felt."""
+    """A3: three revocations, one soon after the other, cost one login each. No caller notices them."""
     colour.token(auth)
     for _ in range(3):
         server.revoke()
@@ -247,17 +254,16 @@ def test_one_revocation_after_the_other_is_mended(server: FaultServer, auth: Log
     assert server.login_count == 4
 
 
-def test_login_in_the_very_tick_of_its_401_was_made_for_it(
-    server: FaultServer, auth: LoginAuth, colour: Colour
-) -> None:
-    """B2 on a coarse clock (Windows has ticks of 16 ms): that such a login does not help is noticed all the same."""
+@pytest.mark.usefixtures("three_drops")
+def test_budget_of_drops_on_a_clock_that_stands_still(server: FaultServer, auth: LoginAuth, colour: Colour) -> None:
+    """B2: on a coarse clock (Windows has ticks of 16 ms), a 401 and its login have the same time. The budget holds."""
     colour.token(auth)
-    now = auth._source.now()
-    auth._source._go_by(Clock(monotonic=lambda: now))
+    now = time.monotonic()
+    auth._source._use(Clock(monotonic=lambda: now))
     server.on_resource(REFUSED)
-    for _ in range(3):
+    for _ in range(5):
         assert colour.send("GET", f"{server.base_url}/api", client={"auth": auth}).status_code == 401
-    assert (server.login_count, len(server.hits)) == (2, 4)
+    assert (server.login_count, len(server.hits)) == (1 + 3, 3 * 2 + 2)
 
 
 def renewed_meanwhile(auth: LoginAuth) -> Behaviour:
@@ -284,23 +290,24 @@ def test_late_401_of_an_old_token_leaves_the_newer_one_alone(
     assert server.login_count == 2
 
 
-def test_endpoint_that_always_refuses_costs_one_login_not_one_per_call(
+@pytest.mark.usefixtures("three_drops")
+def test_endpoint_that_always_refuses_costs_three_logins_not_one_per_call(
     server: FaultServer, auth: LoginAuth, colour: Colour
 ) -> None:
-    """B2: the server means it. The first call tries twice; then a 401 is handed on as it is, and the token stays."""
-    token = colour.token(auth).value
+    """B2: three calls drop the token and are sent twice. Then the caller gets the 401 itself, and the token stays."""
+    colour.token(auth)
     server.on_resource(REFUSED)
     statuses = [colour.send("GET", f"{server.base_url}/api", client={"auth": auth}).status_code for _ in range(10)]
     assert statuses == [401] * 10
-    assert (server.login_count, len(server.hits)) == (2, 11)
-    assert auth.get_token().value != token
-    assert server.login_count == 2
+    assert (server.login_count, len(server.hits)) == (1 + 3, 10 + 3)
+    assert auth.get_token().value == server.hits[-1].token
+    assert server.login_count == 1 + 3
 
 
 def test_late_401_of_a_token_that_the_request_had_waited_for(
     server: FaultServer, auth: LoginAuth, colour: Colour
 ) -> None:
-    """B1, A3: likewise for the request that made the first login: no stand-off, and the next revocation is mended."""
+    """B1, A3: likewise for the request that waited for the first login. The next revocation is mended as well."""
     server.on_resource(renewed_meanwhile(auth), check)
     for logins in (2, 3):
         assert colour.send("GET", f"{server.base_url}/api", client={"auth": auth}).status_code == 200
@@ -308,32 +315,41 @@ def test_late_401_of_a_token_that_the_request_had_waited_for(
         server.revoke()
 
 
-def test_cure_ends_the_doubling_of_the_stand_off(
-    server: FaultServer, credentials: kyc_client.Credentials, colour: Colour
-) -> None:
-    """B2: once a login has cured a 401, the next that does not is the first in a row again, and costs one second."""
+def test_budget_of_drops_is_refilled(server: FaultServer, credentials: kyc_client.Credentials, colour: Colour) -> None:
+    """B2: one drop comes back every 10 s, and all of them with a reset()."""
     auth = LoginAuth(server.base_url, credentials=credentials)
     passed = 0.0
-    auth._source._go_by(Clock(monotonic=lambda: time.monotonic() + passed))
+    began = time.monotonic()
+    start_over(auth._source, Clock(monotonic=lambda: began + passed))
 
     def status() -> int:
         return colour.send("GET", f"{server.base_url}/api", client={"auth": auth}).status_code
 
     colour.token(auth)
-    for _ in range(3):
-        server.on_resource(REFUSED)
-        assert status() == 401
-        passed += 1
-        server.on_resource(check)
+    server.on_resource(REFUSED)
+    assert [status() for _ in range(4)] == [401] * 4
+    assert server.login_count == 1 + 3
+    for seconds, logins in ((9.9, 4), (0.1, 5), (10, 6)):
+        passed += seconds
+        assert [status() for _ in range(2)] == [401] * 2
+        assert server.login_count == logins
+    server.on_resource(check)
+    server.revoke()
+    assert (status(), server.login_count) == (401, 6)
+    auth.reset()
+    for logins in (7, 8):
+        assert (status(), server.login_count) == (200, logins)
         server.revoke()
-        assert status() == 200
-    assert server.login_count == 1 + 3 * 2
 
 
+@pytest.mark.usefixtures("three_drops")
 def test_response_hook_that_raises_hides_no_401(
     server: FaultServer, credentials: kyc_client.Credentials, colour: Colour
 ) -> None:
-    """Httpx's recipe, a hook that raises at 4xx, comes before the auth flow: the token is dropped all the same."""
+    """Httpx's recipe, a hook that raises at 4xx, comes before the auth flow. The token is dropped even so.
+
+    This spends the budget of drops like any other 401.
+    """
 
     def raise_for_status(response: httpx.Response) -> None:
         response.raise_for_status()
@@ -345,25 +361,25 @@ def test_response_hook_that_raises_hides_no_401(
     connected = connect(server.base_url, credentials=credentials, event_hooks={"response": [hook]})
     http = connected.get_httpx_client()
     client = {"auth": http.auth, "event_hooks": http.event_hooks}
-    # Whether a login helps is not learnt either, so that the drops lie apart, as with a body that cannot be sent again.
-    http.auth._source._unproven = Backoff(600, 600)
     colour.token(http.auth)
-    for mended in (True, False):
+    for logins in (2, 3, 4):
         server.revoke()
         with pytest.raises(httpx.HTTPStatusError):
             colour.send("GET", f"{server.base_url}/api", client=client)
-        if mended:
-            assert colour.send("GET", f"{server.base_url}/api", client=client).status_code == 200
-        assert server.login_count == 2
-    with pytest.raises(httpx.HTTPStatusError):
-        colour.send("GET", f"{server.base_url}/api", client=client)
-    assert server.login_count == 2
+        assert colour.send("GET", f"{server.base_url}/api", client=client).status_code == 200
+        assert server.login_count == logins
+    server.revoke()
+    for _ in range(2):
+        with pytest.raises(httpx.HTTPStatusError):
+            colour.send("GET", f"{server.base_url}/api", client=client)
+    assert server.login_count == 4
 
 
+@pytest.mark.usefixtures("three_drops")
 def test_response_hook_that_looks_on_changes_nothing(
     server: FaultServer, credentials: kyc_client.Credentials, colour: Colour
 ) -> None:
-    """With a hook that does not raise, a 401 is mended at once, and an endpoint that always says it costs a login."""
+    """B2: with a hook that does not raise, a revocation is mended at once, and a request spends one drop at most."""
     seen: list[int] = []
 
     def note(response: httpx.Response) -> None:
@@ -375,36 +391,35 @@ def test_response_hook_that_looks_on_changes_nothing(
     hook = note if colour.name == "sync" else anote
     http = connect(server.base_url, credentials=credentials, event_hooks={"response": [hook]}).get_httpx_client()
     client = {"auth": http.auth, "event_hooks": http.event_hooks}
-    http.auth._source._standoff = Backoff(600, 600)
     colour.token(http.auth)
     server.revoke()
     assert colour.send("GET", f"{server.base_url}/api", client=client).status_code == 200
     server.on_resource(REFUSED)
     for _ in range(3):
         assert colour.send("GET", f"{server.base_url}/api", client=client).status_code == 401
-    assert seen == [401, 200, 401, 401, 401, 401]
-    assert server.login_count == 3
+    assert seen == [401, 200, *[401, 401] * 2, 401]
+    assert server.login_count == 1 + 3
     headers = {"Authorization": "Bearer fake-token-of-the-callers"}
     assert colour.send("GET", f"{server.base_url}/api", client=client, headers=headers).status_code == 401
-    assert server.login_count == 3
+    assert server.login_count == 1 + 3
 
 
-def test_response_hook_knows_for_whom_the_login_was_made(
+@pytest.mark.usefixtures("three_drops")
+def test_response_hook_spends_no_drop_for_a_second_sending(
     server: FaultServer, credentials: kyc_client.Credentials, colour: Colour
 ) -> None:
-    """B2: also with a hook, the 401 of a request that has itself waited for the login costs no second one."""
+    """B2: also with a hook, an endpoint that always refuses costs three logins: the hook does not count a 401 twice."""
 
     async def note(_: httpx.Response) -> None:
         pass
 
     hook = note if colour.name != "sync" else lambda _: None
     http = connect(server.base_url, credentials=credentials, event_hooks={"response": [hook]}).get_httpx_client()
-    http.auth._source._standoff = Backoff(600, 600)
     server.on_resource(REFUSED)
     client = {"auth": http.auth, "event_hooks": http.event_hooks}
-    for _ in range(3):
+    for _ in range(5):
         assert colour.send("GET", f"{server.base_url}/api", client=client).status_code == 401
-    assert (server.login_count, len(server.hits)) == (1, 3)
+    assert (server.login_count, len(server.hits)) == (1 + 3, 3 * 2 + 2)
 
 
 def test_response_hook_passes_over_a_401_for_the_token_of_another(
@@ -423,13 +438,16 @@ def test_response_hook_passes_over_a_401_for_the_token_of_another(
     assert server.login_count == 2
 
 
-def test_request_that_waited_for_the_login_is_not_sent_twice(
-    server: FaultServer, auth: LoginAuth, colour: Colour
-) -> None:
-    """A 401 for a token of which the request itself has just waited for: another login would not help."""
-    server.on_resource(REFUSED)
-    assert colour.send("GET", f"{server.base_url}/api", client={"auth": auth}).status_code == 401
-    assert (server.login_count, len(server.hits)) == (1, 1)
+def test_request_that_waited_for_the_login_is_sent_again(server: FaultServer, auth: LoginAuth, colour: Colour) -> None:
+    """A3: a token may be revoked right after its login. The request that waited for it is mended like any other."""
+
+    def revoked_at_once(exchange: Exchange) -> None:
+        exchange.server.revoke()
+        check(exchange)
+
+    server.on_resource(revoked_at_once, check)
+    assert colour.send("GET", f"{server.base_url}/api", client={"auth": auth}).status_code == 200
+    assert (server.login_count, len(server.hits)) == (2, 2)
 
 
 def test_403_is_no_reason_to_log_in(server: FaultServer, auth: LoginAuth, colour: Colour) -> None:
@@ -494,10 +512,11 @@ def test_accepted_post_is_not_sent_again_for_the_401_of_its_redirect(
     assert server.login_count == 2
 
 
+@pytest.mark.usefixtures("three_drops")
 def test_slow_bodies_of_401s_do_not_hide_that_logins_are_useless(
     server: FaultServer, credentials: kyc_client.Credentials
 ) -> None:
-    """B2: an endpoint that always says 401, slowly, beside other traffic that logs in meanwhile: few logins."""
+    """B2: an endpoint says 401 each time, slowly, beside other traffic that logs in meanwhile. Three logins pay it."""
     auth = LoginAuth(server.base_url, credentials=credentials)
     auth.get_token()
 
@@ -509,7 +528,7 @@ def test_slow_bodies_of_401s_do_not_hide_that_logins_are_useless(
     server.on_resource(refuse_slowly)
     with httpx.Client(auth=auth) as client:
         assert {client.get(f"{server.base_url}/api").status_code for _ in range(20)} == {401}
-    assert server.login_count <= 3
+    assert server.login_count <= 1 + 3
 
 
 # What can be sent again
@@ -578,7 +597,7 @@ def test_what_can_be_sent_again_is_sent_again_unchanged(
 def test_what_can_not_be_sent_again_is_never_truncated(
     server: FaultServer, auth: LoginAuth, colour: Colour, body: Any
 ) -> None:
-    """C1, C3: the caller gets the 401, the server one whole copy; the token is dropped, so the next call logs in."""
+    """C1, C3: the caller gets the 401, and the server one whole copy. The token is dropped: the next call logs in."""
     colour.token(auth)
     server.revoke()
     generator = {"content": _chunks() if colour.name == "sync" else _async_chunks()}
@@ -593,30 +612,27 @@ def test_what_can_not_be_sent_again_is_never_truncated(
 def _near_its_end(server: FaultServer, auth: LoginAuth) -> str:
     """Give it a token in its soft phase: 100 s left of 1000."""
     value = server.new_token(exp=int(time.time()) + 100)
-    auth._source._lease = Lease(
-        value, issued_at=time.time() - 900, monotonic=time.monotonic() - 900, wall=time.time() - 900, jitter=0
-    )
+    began = Moment(time.monotonic() - 900, time.time() - 900)
+    auth._source._policy.lease = Lease(value, issued_at=began.wall, began=began, arrived=began, jitter=0)
     return value
 
 
-def test_what_can_be_sent_again_does_not_wait_for_a_renewal(
-    server: FaultServer, auth: LoginAuth, colour: Colour
-) -> None:
-    """C5: in the soft phase a request with a body of bytes goes out at once, with the token that there is."""
-    gate = threading.Event()
-    server.on_login(after(gate, issue()))
+@pytest.mark.parametrize("kind", ["json", "stream"])
+def test_soft_token_is_used_at_once(server: FaultServer, auth: LoginAuth, colour: Colour, kind: str) -> None:
+    """C5: in the soft phase a request goes out at once, with the token that there is, whatever its body.
+
+    The renewal in the background waits for the server meanwhile.
+    """
+    gate = Gate()
+    server.on_login(gate)
     token = _near_its_end(server, auth)
-    response = colour.send("POST", f"{server.base_url}/api", client={"auth": auth}, json={"name": "fake"})
-    gate.set()
+    stream = {"content": _chunks() if colour.name == "sync" else _async_chunks()}
+    body = stream if kind == "stream" else {"json": {"name": "fake"}}
+    response = colour.send("POST", f"{server.base_url}/api", client={"auth": auth}, **body)
+    assert gate.arrived.wait(10)
+    gate.opened.set()
     assert response.json()["token"] == token
-
-
-def test_what_can_not_be_sent_again_waits_for_a_renewal(server: FaultServer, auth: LoginAuth, colour: Colour) -> None:
-    """C5: a stream gets the new token before it is consumed, since a 401 could not be mended."""
-    token = _near_its_end(server, auth)
-    chunks = _chunks() if colour.name == "sync" else _async_chunks()
-    response = colour.send("POST", f"{server.base_url}/api", client={"auth": auth}, content=chunks)
-    assert response.json()["token"] != token
+    assert settles(lambda: auth.get_token().value != token)
     assert server.login_count == 1
 
 
@@ -676,7 +692,7 @@ def test_pickling_is_refused_with_a_reason(auth: LoginAuth) -> None:
     """H1: it holds a token and a lock; each process makes its own."""
     with pytest.raises(TypeError) as caught:
         pickle.dumps(auth)
-    text = "A LoginAuth is not pickled, because it holds a token and a lock: make one in each process."
+    text = "A LoginAuth is not pickled, because it holds a token and a lock. Make one in each process."
     assert str(caught.value) == text
 
 
@@ -685,8 +701,8 @@ def test_unknown_argument_is_refused_by_name(credentials: kyc_client.Credentials
     with pytest.raises(TypeError) as caught:
         LoginAuth("https://api.example.com", credentials=credentials, limit=1, follow_redirects=True)
     assert str(caught.value) == (
-        "LoginAuth() takes no follow_redirects, limit; "
-        "of httpx's arguments it takes cert, mounts, proxy, transport, trust_env, verify."
+        "LoginAuth() takes no follow_redirects, limit. "
+        "Of httpx's arguments it takes cert, mounts, proxy, transport, trust_env, verify."
     )
 
 
@@ -715,7 +731,7 @@ def test_timeout_holds_for_each_read_of_a_login(
     """A login that is not answered fails after three such times, and not only at its deadline."""
     server.on_login(hang)
     auth = LoginAuth(server.base_url, credentials=credentials, timeout=timeout)
-    auth._source._go_by(Clock(pause=lambda *_: False))
+    start_over(auth._source, Clock(pause=lambda *_: False))
     with pytest.raises(kyc_client.LoginUnavailableError, match="no answer in time"):
         auth.get_token()
 
@@ -843,27 +859,29 @@ class _LoopOnly(httpx.AsyncBaseTransport):
 
 
 @pytest.mark.parametrize("loops", [Asyncio(), Trio()], ids=repr)
-def test_async_transport_of_the_caller_carries_the_login_on_its_own_loop(
+def test_async_transport_carries_the_login_on_a_loop_of_the_logins_own(
     server: FaultServer, credentials: kyc_client.Credentials, loops: Asyncio | Trio
 ) -> None:
-    """The login goes the way of the calls, on the loop of the caller's task, and leaves the transport open."""
+    """A login never runs on the caller's loop, and leaves the transport open."""
 
     async def main() -> None:
-        transport = _LoopOnly()
-        auth = LoginAuth(server.base_url, credentials=credentials, transport=transport)
+        of_logins, of_calls = _LoopOnly(), _LoopOnly()
+        auth = LoginAuth(server.base_url, credentials=credentials, transport=of_logins)
         statuses = []
 
         async def call() -> None:
             statuses.append((await client.get(f"{server.base_url}/api")).status_code)
 
-        async with httpx.AsyncClient(auth=auth, transport=transport) as client:
+        async with httpx.AsyncClient(auth=auth, transport=of_calls) as client:
             await loops.gather([call] * 10)
             assert statuses == [200] * 10
             server.revoke()
             await call()
             assert statuses == [200] * 11
-            assert transport.loops == {_this_loop()}
-            assert transport.closed == 0
+            assert of_calls.loops == {_this_loop()}
+            assert of_logins.loops
+            assert _this_loop() not in of_logins.loops
+            assert of_logins.closed == 0
 
     loops.run(main)
     assert server.login_count == 2
@@ -873,7 +891,7 @@ def test_async_transport_of_the_caller_carries_the_login_on_its_own_loop(
 def test_login_over_an_async_transport_that_hangs_is_ended_in_time(
     server: FaultServer, credentials: kyc_client.Credentials, loops: Asyncio | Trio
 ) -> None:
-    """The deadline holds on the caller's loop as well; the task gets the error, and the loop is free."""
+    """The deadline holds on the login's own loop as well. The task gets the error, and its loop is free."""
     server.on_login(hang)
 
     async def main() -> None:
@@ -882,8 +900,7 @@ def test_login_over_an_async_transport_that_hangs_is_ended_in_time(
         auth._source._deadline = 0.1
         with pytest.raises(kyc_client.LoginUnavailableError):
             await auth.aget_token()
-        while transport.running:
-            await anyio.lowlevel.checkpoint()
+        assert await anyio.to_thread.run_sync(settles, lambda: not transport.running)
         await transport.aclose()
 
     loops.run(main)
@@ -892,35 +909,45 @@ def test_login_over_an_async_transport_that_hangs_is_ended_in_time(
 @pytest.mark.blocks_the_loop
 @pytest.mark.parametrize("reset", [False, True], ids=["", "after a reset"])
 @pytest.mark.parametrize("loops", [Asyncio(), Trio()], ids=repr)
-def test_sync_call_on_the_thread_of_a_loop_that_carries_the_login(
+def test_sync_call_beside_a_login_over_an_async_transport(
     server: FaultServer, credentials: kyc_client.Credentials, loops: Asyncio | Trio, *, reset: bool
 ) -> None:
-    """A10: there the sync call would wait for a loop that it blocks itself, so it logs in apart, once."""
+    """A10: a sync call blocks the loop whose task waits for the login. The login needs no caller's loop, so it goes on.
+
+    After a reset, both wait for one more login.
+    """
     gate = Gate()
     server.on_login(gate, issue())
+    tokens = []
 
     async def main() -> None:
         transport = _LoopOnly()
         auth = LoginAuth(server.base_url, credentials=credentials, transport=transport)
+
+        async def wait() -> None:
+            tokens.append(await auth.aget_token())
+
         async with anyio.create_task_group() as group:
-            group.start_soon(auth.aget_token)
+            group.start_soon(wait)
             await anyio.to_thread.run_sync(gate.arrived.wait)
             if reset:
                 auth.reset()
-            apart = auth.get_token()
-            gate.opened.set()
-        assert server.accepts(apart.value)
+            threading.Timer(0.05, gate.opened.set).start()
+            tokens.append(auth.get_token())
         assert transport.closed == 0
 
     loops.run(main)
-    assert server.login_count == 2
+    first, second = tokens
+    assert first is second
+    assert server.accepts(first.value)
+    assert server.login_count == 1 + reset
 
 
 @pytest.mark.parametrize("loops", [Asyncio(), Trio()], ids=repr)
 def test_sync_login_leaves_no_connection_in_an_async_transport(
     server: FaultServer, credentials: kyc_client.Credentials, loops: Asyncio | Trio
 ) -> None:
-    """It runs on a loop of its own, which ends with it; a call on another loop must not find its connection."""
+    """It runs on a loop of its own, which ends with it. A call on another loop must not find its connection."""
     transport = httpx.AsyncHTTPTransport()
     auth = LoginAuth(server.base_url, credentials=credentials, transport=transport)
     auth.get_token()
@@ -959,7 +986,7 @@ def test_mock_transport_with_an_async_handler_carries_the_login(
 def test_login_on_a_loop_sees_no_context_of_its_first_caller(
     server: FaultServer, credentials: kyc_client.Credentials, loops: Asyncio | Trio
 ) -> None:
-    """A16: neither on a thread nor on the loop of the task that happens to be the first: the login is for all."""
+    """A16: a login is for all callers, so it does not see the context of the task that happens to be the first."""
     tenant = contextvars.ContextVar("tenant", default="nobody")
     seen = []
 

@@ -6,7 +6,6 @@ import email
 import email.policy
 import io
 import json
-import threading
 import time
 import tracemalloc
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from kyc_client._clock import Clock
 from kyc_openapi.api.resource import get_resource
 from tests.support.colours import COLOURS
 from tests.support.fault_server import answer, check, issue
+from tests.support.gate import Gate, settles
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -182,42 +182,35 @@ def test_refused_once(server: FaultServer, auth: LoginAuth, colour: Colour, row:
 
 
 def near_its_end(auth: LoginAuth) -> None:
-    """Put the token into the last fifth of its hour, where it is good, but renewed: by clocks that are ahead."""
+    """Put the token into its soft phase, where it is used and renewed in the background, by clocks that are ahead."""
     ahead = 3600 - 200
     clock = Clock(monotonic=lambda: time.monotonic() + ahead, wall=lambda: time.time() + ahead)
-    auth._source._go_by(clock)
+    auth._source._use(clock)
 
 
-def test_upload_that_cannot_be_sent_again_renews_the_token_first(
-    server: FaultServer, auth: LoginAuth, colour: Colour
+@pytest.mark.parametrize("kind", ["stream", "json"])
+def test_upload_uses_a_token_near_its_end_at_once(
+    server: FaultServer, auth: LoginAuth, colour: Colour, kind: str
 ) -> None:
-    """C5: a token near its end is good enough for most calls, but not for a body that has one chance."""
+    """C5: any upload goes out at once with a soft token, also a body that can be sent only once.
+
+    Its renewal runs in the background and waits for the server meanwhile.
+    """
     old = colour.token(auth).value
     near_its_end(auth)
-    body = {"content": pieces() if colour.name == "sync" else async_pieces()}
-    assert post(colour, server, auth, **body) == 200
-    (upload,) = server.hits
-    assert [exchange.path for exchange in server.exchanges] == ["/auth/jwt/login"] * 2 + ["/documents"]
-    assert upload.token != old
-    assert whole_document(upload)
-
-
-def test_upload_that_can_be_sent_again_does_not_wait(server: FaultServer, auth: LoginAuth, colour: Colour) -> None:
-    """C5: the counter-proof: JSON goes out at once with the old token, while its renewal waits for the server."""
-    old = colour.token(auth).value
-    near_its_end(auth)
-    gate = threading.Event()
-
-    def wait_then_issue(exchange: Exchange) -> None:
-        gate.wait(10)
-        issue()(exchange)
-
-    server.on_login(wait_then_issue)
+    gate = Gate()
+    server.on_login(gate)
+    stream = {"content": pieces() if colour.name == "sync" else async_pieces()}
     try:
-        assert post(colour, server, auth, json={"name": "fake"}) == 200
+        assert post(colour, server, auth, **(stream if kind == "stream" else {"json": {"name": "fake"}})) == 200
+        assert gate.arrived.wait(10)
     finally:
-        gate.set()
-    assert [exchange.token for exchange in server.hits] == [old]
+        gate.opened.set()
+    (upload,) = server.hits
+    assert upload.token == old
+    assert kind == "json" or whole_document(upload)
+    assert settles(lambda: auth.get_token().value != old)
+    assert server.login_count == 2
 
 
 # Streams

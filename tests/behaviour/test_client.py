@@ -230,17 +230,31 @@ def test_threads_that_come_at_once_share_one_httpx_client(client: AuthenticatedC
 
 
 def test_clients_share_one_tls_context(credentials: kyc_client.Credentials) -> None:
-    """Loading the CA bundle is the price of a client: it is paid once."""
-    first, second = (connect(URL, credentials=credentials) for _ in range(2))
-    assert isinstance(first._verify_ssl, ssl.SSLContext)
-    assert first._verify_ssl is second._verify_ssl
-    assert connect(URL, credentials=credentials, verify=False)._verify_ssl is not first._verify_ssl
+    """Loading the CA bundle is what a client costs. It is paid once, for the calls and logins of all clients."""
+
+    def contexts(client: kyc_client.Client) -> set[ssl.SSLContext]:
+        for_login = client.login._source._login._endpoint.connection.for_login
+        transports = [client.get_httpx_client()._transport, for_login.transports(httpx.HTTPTransport)[0]]
+        return {transport._pool._ssl_context for transport in transports}
+
+    first, second = (contexts(connect(URL, credentials=credentials)) for _ in range(2))
+    assert len(first) == 1
+    assert isinstance(next(iter(first)), ssl.SSLContext)
+    assert first == second
+    assert first.isdisjoint(contexts(connect(URL, credentials=credentials, verify=False)))
 
 
-@pytest.mark.parametrize("action", [pickle.dumps, copy.copy, copy.deepcopy], ids=["pickle", "copy", "deepcopy"])
-def test_pickling_and_copying_are_refused_with_a_reason(client: AuthenticatedClient, action: Any) -> None:
-    """It holds connections and, through its auth, a token."""
-    with pytest.raises(TypeError, match=r"call kyc_client\.connect\(\) in each process"):
+@pytest.mark.parametrize(
+    ("action", "reason"),
+    [
+        pytest.param(pickle.dumps, r"not pickled.*Call kyc_client\.connect\(\) in each process", id="pickle"),
+        pytest.param(copy.copy, r"not copied.*Use this one.*with_headers\(\)", id="copy"),
+        pytest.param(copy.deepcopy, r"not copied.*Use this one.*with_headers\(\)", id="deepcopy"),
+    ],
+)
+def test_pickling_and_copying_are_refused_with_a_reason(client: AuthenticatedClient, action: Any, reason: str) -> None:
+    """It holds connections and, through its auth, a token. The error says what to do instead."""
+    with pytest.raises(TypeError, match=reason):
         action(client)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 import kyc_client
 from kyc_client import LoginAuth
+from kyc_client._clock import Moment
 from kyc_client._token.lease import Lease
 from tests.support.clocks import Time
 from tests.support.fault_server import FaultServer, answer, check
@@ -51,7 +52,7 @@ def call(colour: Colour, server: FaultServer, auth: LoginAuth, count: int = 1) -
 
 
 def test_nobody_waits_for_a_renewal(server: FaultServer, auth: LoginAuth, time: Time, colour: Colour) -> None:
-    """A2: in the soft window, forty calls are answered for the old token while one renewal takes its time."""
+    """A2: in the soft window, forty calls use the old token at once, while one renewal waits for the server."""
     old = colour.token(auth).value
     time.advance(HOUR - 200)
     gate = Gate()
@@ -61,7 +62,7 @@ def test_nobody_waits_for_a_renewal(server: FaultServer, auth: LoginAuth, time: 
     assert call(colour, server, auth) == [old]
     flight = auth._source._flight
     assert flight is not None
-    assert not flight.landed
+    assert not flight.has_landed
     gate.opened.set()
     flight.future.result(10)
     (new,) = call(colour, server, auth)
@@ -214,13 +215,17 @@ def test_token_that_expires_on_its_way(server: FaultServer, auth: LoginAuth, tim
 
 
 def test_fleet_does_not_renew_together(server: FaultServer) -> None:
-    """F9: over a thousand seeds, renewals of tokens issued together spread evenly over the last 300 to 240 seconds."""
+    """F9: tokens that were issued together are not renewed together.
+
+    Over a thousand seeds, their renewals spread evenly over the last 300 to 240 seconds.
+    """
     token = server.new_token()
     now = real_time.time()
     before_the_end = []
     for seed in range(1000):
-        lease = Lease(token, issued_at=None, monotonic=0, wall=now, jitter=random.Random(seed).random())  # noqa: S311
-        before_the_end.append(HOUR - lease.fresh_until_monotonic)
+        jitter = random.Random(seed).random()  # noqa: S311
+        lease = Lease(token, issued_at=None, began=Moment(0, now), arrived=Moment(0, now), jitter=jitter)
+        before_the_end.append(HOUR - lease.fresh_until.monotonic)
     assert max(before_the_end) <= 301
     assert min(before_the_end) >= 239
     for minute in range(6):

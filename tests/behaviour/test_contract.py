@@ -18,6 +18,7 @@ import kyc_client
 from kyc_client import BadCredentialsError, Credentials, LoginAuth, connect
 from kyc_client._login.wire import read_http_date
 from kyc_client.sandbox import LOGIN_PATH, RESOURCE_PATH, RequestRecord, Sandbox
+from kyc_client.testing._sources import start_over
 from kyc_openapi import AuthenticatedClient, Client
 from kyc_openapi.api.auth import login
 from kyc_openapi.api.resource import get_resource
@@ -30,6 +31,7 @@ from kyc_openapi.models import (
     Resource,
     Unauthorized,
 )
+from tests.support.clocks import Time
 from tests.support.colours import COLOURS
 
 if TYPE_CHECKING:
@@ -258,11 +260,18 @@ def test_unverified_user_may_log_in_where_verification_is_not_required(colour: C
 
 
 def test_other_credentials_are_tried_at_once(sandbox: AnySandbox) -> None:
-    """A remembered refusal belongs to the pair that was refused: a corrected password works without a restart."""
+    """A remembered refusal belongs to the pair that was refused: a corrected password works without a restart.
+
+    The pair is asked for once a second.
+    """
     pairs = iter([wrong_password(sandbox), sandbox.active])
     auth = LoginAuth(sandbox.base_url, credentials=lambda: next(pairs))
-    with pytest.raises(BadCredentialsError):
-        auth.get_token()
+    clocks = Time()
+    start_over(auth._source, clocks.clock)
+    for _ in range(2):
+        with pytest.raises(BadCredentialsError):
+            auth.get_token()
+    clocks.advance(1)
     auth.get_token()
     assert exchanges(sandbox) == [(LOGIN_PATH, 400), (LOGIN_PATH, 200)]
 

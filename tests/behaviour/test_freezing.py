@@ -1,4 +1,4 @@
-"""A process that stands still: SIGSTOP, a frozen Lambda, a suspended laptop. Over real sockets, in a process of its own."""
+"""A process that stands still: SIGSTOP, a frozen Lambda. Over real sockets, in a process of its own."""
 
 from __future__ import annotations
 

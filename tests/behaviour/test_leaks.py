@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -18,8 +17,8 @@ import pytest
 import trio
 
 import kyc_client
-from kyc_client import LoginAuth, connect
-from kyc_client._token import flight
+from kyc_client import LoginAuth, _fork, connect
+from kyc_client.testing._sources import living_sources
 from kyc_openapi.api.resource import get_resource
 from tests.support.colours import Asyncio, Trio
 from tests.support.gate import Gate, settles
@@ -37,7 +36,7 @@ def _things() -> tuple[int, int]:
 
 
 def test_logins_leave_nothing_behind(server: FaultServer, auth: LoginAuth) -> None:
-    """I8: after 500 logins over a socket there are no more threads and open files than after the first."""
+    """I8: after 500 logins over a socket, there are no more threads and open files than after the first."""
     auth.get_token()
     assert settles(lambda: server.open_connections == 0)
     before = _things()
@@ -52,7 +51,8 @@ def test_logins_leave_nothing_behind(server: FaultServer, auth: LoginAuth) -> No
 TEN_THOUSAND = """
 import gc, json, sys, threading
 import httpx, kyc_client
-from kyc_client._token import flight
+from kyc_client._token import flight, source
+from kyc_client.testing import _sources
 
 def carry(request):
     return httpx.Response(200, json={"access_token": "fake.token", "token_type": "bearer"})
@@ -67,7 +67,7 @@ def things():
     gc.collect()
     flights = sum(isinstance(thing, flight.Flight) for thing in gc.get_objects())
     return {"blocks": sys.getallocatedblocks(), "threads": threading.active_count(), "flights": flights,
-            "sources": len(flight._sources)}
+            "sources": len(_sources.living_sources())}
 
 def log_in(times):
     for _ in range(times):
@@ -95,21 +95,22 @@ def test_ten_thousand_logins_leave_nothing_behind() -> None:
 
 
 def test_clients_leave_nothing_behind(credentials: kyc_client.Credentials) -> None:
-    """I8: a client that is dropped is gone, and with it what the hook for forks knows of it."""
+    """I8: a client that is dropped is gone, and so is what the hook for forks knows of it."""
     gc.collect()
-    before = len(flight._sources)
+    before, registered = len(living_sources()), len(_fork.living())
     clients = [connect("https://api.example.com", credentials=credentials) for _ in range(200)]
-    assert len(flight._sources) == before + 200
+    assert len(living_sources()) == before + 200
     del clients
     gc.collect()
-    assert len(flight._sources) <= before
+    assert len(living_sources()) <= before
+    assert len(_fork.living()) <= registered
 
 
 @pytest.mark.parametrize("kind", ["asyncio", "trio"])
-# Nobody closes the connections of those loops; that they are collected is the point.
+# Nobody closes the connections of those loops. The test is about their being collected.
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_loops_leave_nothing_behind(server: FaultServer, credentials: kyc_client.Credentials, kind: str) -> None:
-    """I8: a module-level client that a task queue uses in a new loop for each job, and never closes."""
+    """I8: a task queue uses a module-level client in a new loop for each job, and never closes it."""
     client = connect(server.base_url, credentials=credentials)
 
     async def job() -> None:
@@ -118,14 +119,17 @@ def test_loops_leave_nothing_behind(server: FaultServer, credentials: kyc_client
     for _ in range(30):
         asyncio.run(job()) if kind == "asyncio" else trio.run(job)
     gc.collect()
-    assert len(client._own[os.getpid()].by_loop) <= 1
+    assert len(client._pools._by_loop) <= 1
     assert settles(lambda: server.open_connections <= 1)
     assert server.login_count == 1
 
 
 @pytest.mark.parametrize("colour", [Asyncio(), Trio()], ids=repr)
 def test_waits_leave_nothing_behind(server: FaultServer, auth: LoginAuth, colour: Asyncio | Trio) -> None:
-    """I8: a thousand waits that are given up cost a callback each on that login, and nothing once it has landed."""
+    """I8: a thousand waits that are given up cost a callback each on that login.
+
+    Once the login has landed, they cost nothing.
+    """
     gate = Gate()
     server.on_login(gate)
     flights: list[weakref.ref[object]] = []

@@ -32,12 +32,13 @@ from kyc_client import (
     UserNotVerifiedError,
 )
 from kyc_client._clock import Clock
-from kyc_client._login import endpoint
+from kyc_client._login import attempt as attempting
 from kyc_client._login import tls as _tls
 from kyc_client._login.answer import Failure, Grant
 from kyc_client._login.base_url import parse_base_url
-from kyc_client._login.connection import MAX_ANSWER_BYTES, make_connection
+from kyc_client._login.connection import make_connection
 from kyc_client._login.endpoint import USER_AGENT, LoginEndpoint
+from kyc_client._login.transports import MAX_ANSWER_BYTES
 from kyc_client._login.wire import is_bearer_value
 from tests.core.test_secret import rendered
 from tests.support.fault_server import Exchange, FaultServer, answer, hang, issue, reset
@@ -907,7 +908,7 @@ def test_closed_while_the_answer_is_given_up(server, monkeypatch):
         return [b"x" * (MAX_ANSWER_BYTES + 1)]
 
     server.on_login(answer(200, b"x" * 100_000))
-    monkeypatch.setattr(endpoint, "_raw_chunks", close_first)
+    monkeypatch.setattr(attempting, "_raw_chunks", close_first)
     result = failure(attempt(server.base_url, on_open=closes.append), LoginResponseError, 200)
     assert "longer than" in result.message
 

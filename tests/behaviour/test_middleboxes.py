@@ -21,6 +21,7 @@ import trustme
 
 import kyc_client
 from kyc_client import Credentials, LoginAuth, connect
+from kyc_client._token import policy
 from kyc_openapi.api.resource import get_resource
 from tests.core.test_secret import rendered
 from tests.support.fault_server import FaultServer, check, issue
@@ -85,10 +86,8 @@ class Chain:
         self.trusting: Any = True
 
     def auth(self, case: str) -> LoginAuth:
-        """A LoginAuth whose calls meet this case; a cool-down does not end before a slow machine is done."""
-        auth = LoginAuth(f"{self.base_url}/{case}", credentials=PAIR, verify=self.trusting)
-        auth._source._cooldown.first = auth._source._cooldown.limit = 600.0
-        return auth
+        """A LoginAuth whose calls meet this case."""
+        return LoginAuth(f"{self.base_url}/{case}", credentials=PAIR, verify=self.trusting)
 
     def send(self, colour: Colour, auth: LoginAuth, case: str, **request: Any) -> httpx.Response:
         """A call of this case, through a client that follows redirects."""
@@ -98,9 +97,9 @@ class Chain:
 
 
 @pytest.fixture(autouse=True)
-def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What lies between the attempts of a login is tested elsewhere."""
-    monkeypatch.setattr("kyc_client._token.flight._BACKOFF_SECONDS", 0.0)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch, long_cooldown: None) -> None:
+    """There is no pause between the attempts of a login, and a long one after a failed login."""
+    monkeypatch.setattr("kyc_client._token.login._BACKOFF_SECONDS", 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -242,14 +241,14 @@ def test_call_redirected_by_haproxy(haproxy: Chain, colour: Colour, code: int) -
 
 
 @needs_haproxy
-def test_401_of_haproxy(haproxy: Chain, colour: Colour) -> None:
-    """B6, B2: a middlebox that wants a password of its own gets none, and costs one login more, not one per call."""
+def test_401_of_haproxy(haproxy: Chain, colour: Colour, monkeypatch: pytest.MonkeyPatch) -> None:
+    """B6, B2: a middlebox that wants a password of its own gets none. It costs three more logins, not one per call."""
+    monkeypatch.setattr(policy, "_SECONDS_PER_DROP", 600.0)
     auth = haproxy.auth("calls-401")
-    auth._source._standoff.first = auth._source._standoff.limit = 600.0
     auth.get_token()
-    for _ in range(5):
+    for _ in range(6):
         assert haproxy.send(colour, auth, "calls-401").status_code == 401
-    assert (haproxy.api.login_count, haproxy.api.hits) == (2, [])
+    assert (haproxy.api.login_count, haproxy.api.hits) == (1 + 3, [])
 
 
 @needs_haproxy

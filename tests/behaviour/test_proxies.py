@@ -58,7 +58,7 @@ def secure(authority: trustme.CA) -> Iterator[Secure]:
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """What lies between the attempts of a login is tested elsewhere."""
-    monkeypatch.setattr("kyc_client._token.flight._BACKOFF_SECONDS", 0.0)
+    monkeypatch.setattr("kyc_client._token.login._BACKOFF_SECONDS", 0.0)
 
 
 WAYS = {
@@ -161,12 +161,12 @@ REFUSALS = {
 }
 
 
+@pytest.mark.usefixtures("long_cooldown")
 @pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)
 def test_proxy_that_opens_no_tunnel(secure: Secure, colour: Colour, refusal: bytes) -> None:
     """D8: a login that cannot be reached, with few attempts, one for a whole crowd, and none while it is known."""
     with ConnectProxy(refusal, secret=f"{USER}:{PASSWORD}") as proxy:
         auth = LoginAuth(secure.base_url, credentials=PAIR, verify=secure.trusting, proxy=proxy.url)
-        auth._source._cooldown.first = 600.0
         client: dict[str, Any] = {"auth": auth, "verify": secure.trusting, "proxy": proxy.url}
         errors = colour.send_many(10, "GET", f"{secure.base_url}/api", client=client)
         errors += colour.send_many(10, "GET", f"{secure.base_url}/api", client=client)
@@ -249,6 +249,7 @@ def test_proxys_pair_is_not_shown(make: Any) -> None:
     """D8: nor do the objects show the proxy's password, which a crash reporter may find in somebody's locals."""
     made = make("https://kyc.example.com", credentials=PAIR, proxy=f"http://{USER}:{PASSWORD}@proxy.example")
     auth = made if make is LoginAuth else made.get_httpx_client().auth
-    for holder in (made, auth, auth._source, auth._source._endpoint):
+    login = auth._source._login
+    for holder in (made, auth, auth._source, login, login._endpoint, login._endpoint.connection):
         shown = repr(holder) + repr(getattr(holder, "__dict__", {}))
         assert CANARY not in shown

@@ -19,7 +19,8 @@ from kyc_client._login.answer import Answer
 from kyc_client._login.connection import make_connection
 from kyc_client._login.endpoint import USER_AGENT, LoginEndpoint
 from kyc_client._login.gateway import unfit_headers
-from kyc_client._login.outcome import Failure, Grant, Raised
+from kyc_client._login.outcome import Failure, Grant
+from kyc_client._login.raised import Raised
 
 CANARY = "canary-a7e1"
 PAIR = Credentials(f"{CANARY}-login", f"{CANARY}-password")

@@ -16,7 +16,8 @@ from kyc_client import (
     UserNotVerifiedError,
 )
 from kyc_client._clock import Moment
-from kyc_client._login.outcome import Failure, Raised
+from kyc_client._login.outcome import Failure
+from kyc_client._login.raised import Raised
 from kyc_client._token.lease import Lease
 from kyc_client._token.policy import AfterRejection, Backoff, Decision, Drops, FailedLogin, Policy
 from tests.support.tokens import jwt

@@ -16,8 +16,9 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from kyc_client._clock import Moment
-from kyc_client._login.answer import Failure, Raised
+from kyc_client._login.answer import Failure
 from kyc_client._login.credentials import Credentials
+from kyc_client._login.raised import Raised
 from kyc_client._token.lease import Lease
 from kyc_client._token.policy import AfterRejection, FailedLogin, Policy
 from kyc_client.errors import (

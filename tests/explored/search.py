@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from kyc_client._login.answer import Failure, Raised
+from kyc_client._login.answer import Failure
+from kyc_client._login.raised import Raised
 from kyc_client._token.lease import Lease
 from tests.explored.invariants import STATES, BrokenError, judge
 from tests.explored.model import DEADLINE, FAILURES, MOST_WAITERS, TOKENS, World

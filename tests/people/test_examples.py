@@ -39,7 +39,7 @@ def test_quickstart_without_environment() -> None:
 @pytest.mark.parametrize(
     ("user", "password", "message"),
     [
-        ("active", "fake-and-wrong", "Trying again is pointless before someone mends the credentials. "),
+        ("active", "fake-and-wrong", "Trying again is pointless before someone fixes the credentials. "),
         ("unverified", None, "No login. "),
     ],
     ids=["wrong password", "unverified"],
@@ -111,7 +111,7 @@ def test_demo() -> None:
     assert "BadCredentialsError: The API refused the login (400 LOGIN_BAD_CREDENTIALS)" in scenes
     assert "FAILED" not in output
     assert "fake-" not in output
-    assert output.endswith("All that was promised held.\n")
+    assert output.endswith("All promises held.\n")
 
 
 def test_demo_with_a_broken_promise(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

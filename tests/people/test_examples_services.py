@@ -68,6 +68,7 @@ def service(logs: str = "", **environ: str) -> Iterator[httpx.Client]:
 def test_fastapi_service(sandbox: Sandbox) -> None:
     """The service logs in at its first request, and once for all of them, also after a revocation."""
     with service(**sandbox.environ) as client:
+        assert client.get("/health").json() == {"token": "none", "last_failure": None, "next_attempt_in": None}
         assert sandbox.login_attempts == 0
         for _ in range(3):
             assert client.get("/resource").raise_for_status().json()["user"] == sandbox.active.username
@@ -84,6 +85,9 @@ def test_fastapi_service_without_a_login(server: FaultServer, login: dict[str, s
         response = client.get("/resource")
         assert response.status_code == HTTPStatus.SERVICE_UNAVAILABLE
         assert 1 <= int(response.headers["Retry-After"]) <= 100
+        health = client.get("/health").raise_for_status().json()
+        assert health["last_failure"] == "LoginUnavailableError"
+        assert 90 < health["next_attempt_in"] <= 100
     server.on_login(answer(400, {"detail": "LOGIN_BAD_CREDENTIALS"}))
     with service("Check API_LOGIN and API_PASSWORD", **login) as client:
         response = client.get("/resource")

@@ -14,36 +14,36 @@ from tools.mutants import Explanation, Mutant, main, prepare, read_explanations,
 pytestmark = pytest.mark.tools
 
 DIFF = """\
-# kyc_client._token.flight.xǁBackoffǁextend__mutmut_3: survived
---- src/kyc_client/_token/flight.py
-+++ src/kyc_client/_token/flight.py
+# kyc_client._token.policy.xǁBackoffǁextend__mutmut_3: survived
+--- src/kyc_client/_token/policy.py
++++ src/kyc_client/_token/policy.py
 @@ -1,3 +1,3 @@
  def extend(self, now: float) -> None:
 -    self.until = now + self.delay
 +    self.until = now - self.delay
      return
 """
-SURVIVOR = Mutant("kyc_client._token.flight.xǁBackoffǁextend__mutmut_3", "survived", DIFF)
+SURVIVOR = Mutant("kyc_client._token.policy.xǁBackoffǁextend__mutmut_3", "survived", DIFF)
 FUNCTION = Mutant("kyc_client._token.lease.x_lifetime__mutmut_1", "no tests", DIFF)
 REMOVAL = Mutant(SURVIVOR.name, "survived", "@@ -1,2 +1,1 @@\n     call(\n-        name=5,\n     )\n")
-RESULTS = {SURVIVOR.name: "survived", "kyc_client._token.flight.xǁBackoffǁend__mutmut_1": "killed"}
+RESULTS = {SURVIVOR.name: "survived", "kyc_client._token.policy.xǁBackoffǁend__mutmut_1": "killed"}
 
 
 def test_place_is_the_name_that_people_know() -> None:
     """A method is named with its class, a function by itself."""
-    assert (SURVIVOR.place, FUNCTION.place) == ("_token.flight.Backoff.extend", "_token.lease.lifetime")
+    assert (SURVIVOR.place, FUNCTION.place) == ("_token.policy.Backoff.extend", "_token.lease.lifetime")
 
 
 @pytest.mark.parametrize(
     ("mutant", "place", "becomes", "covered"),
     [
-        pytest.param(SURVIVOR, "_token.flight.Backoff.extend", "now - self.delay", True, id="what it puts in"),
-        pytest.param(SURVIVOR, "_token.flight.*", "now - self.delay", True, id="pattern of places"),
-        pytest.param(SURVIVOR, "_token.flight.Backoff.end", "now - self.delay", False, id="another place"),
-        pytest.param(SURVIVOR, "_token.flight.Backoff.extend", "now * self.delay", False, id="another change"),
-        pytest.param(SURVIVOR, "_token.flight.Backoff.extend", "self.until", False, id="what was there before"),
-        pytest.param(SURVIVOR, "_token.flight.Backoff.extend", "return", False, id="what stands beside it"),
-        pytest.param(REMOVAL, "_token.flight.Backoff.extend", "name=5", True, id="what it takes out"),
+        pytest.param(SURVIVOR, "_token.policy.Backoff.extend", "now - self.delay", True, id="what it puts in"),
+        pytest.param(SURVIVOR, "_token.policy.*", "now - self.delay", True, id="pattern of places"),
+        pytest.param(SURVIVOR, "_token.policy.Backoff.end", "now - self.delay", False, id="another place"),
+        pytest.param(SURVIVOR, "_token.policy.Backoff.extend", "now * self.delay", False, id="another change"),
+        pytest.param(SURVIVOR, "_token.policy.Backoff.extend", "self.until", False, id="what was there before"),
+        pytest.param(SURVIVOR, "_token.policy.Backoff.extend", "return", False, id="what stands beside it"),
+        pytest.param(REMOVAL, "_token.policy.Backoff.extend", "name=5", True, id="what it takes out"),
     ],
 )
 def test_explanation_covers_its_own_mutants_only(mutant: Mutant, place: str, becomes: str, *, covered: bool) -> None:
@@ -55,25 +55,25 @@ def test_survivor_without_an_explanation_is_shown_and_fails(capsys: pytest.Captu
     """With its place, its change and the counts."""
     assert report(RESULTS, [SURVIVOR], []) == 1
     printed = capsys.readouterr().out
-    assert "_token.flight.Backoff.extend" in printed
+    assert "_token.policy.Backoff.extend" in printed
     assert "    -    self.until = now + self.delay\n    +    self.until = now - self.delay\n" in printed
     assert "2 mutants: 1 survived, 1 killed; 0 explained, 1 not" in printed
 
 
 def test_explained_survivor_passes(capsys: pytest.CaptureFixture[str]) -> None:
     """It is counted, and not shown."""
-    explanation = Explanation("_token.flight.Backoff.*", ("now - self.delay",), "fake")
+    explanation = Explanation("_token.policy.Backoff.*", ("now - self.delay",), "fake")
     assert report(RESULTS, [SURVIVOR], [explanation]) == 0
     assert capsys.readouterr().out == "\n2 mutants: 1 survived, 1 killed; 1 explained, 0 not\n"
 
 
 def test_explanation_of_what_does_not_survive_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     """The list does not outlive its reasons; of a module that was not tried, nothing is known."""
-    stale = Explanation("_token.flight.Backoff.end", ("self.until = None",), "fake")
+    stale = Explanation("_token.policy.Backoff.end", ("self.until = None",), "fake")
     other = Explanation("_token.lease.lifetime", ("life = None",), "fake")
     assert report(RESULTS, [], [stale, other]) == 0
     printed = capsys.readouterr().out
-    assert "explains what has not survived: _token.flight.Backoff.end, self.until = None" in printed
+    assert "explains a mutant that has not survived: _token.policy.Backoff.end, self.until = None" in printed
     assert "_token.lease" not in printed
 
 
@@ -105,5 +105,5 @@ def test_unknown_module_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     """Before anything is copied or deleted."""
     with pytest.raises(SystemExit):
         main(["_tokens"])
-    modules = "_login.wire, _token.lease, _token.flight, _auth, _token.reporter, _settings, _clock"
-    assert f"no such module: _tokens. There are {modules}." in capsys.readouterr().err
+    expected = f"no such module: _tokens. The modules are {', '.join(mutants.MODULES)}."
+    assert expected in capsys.readouterr().err

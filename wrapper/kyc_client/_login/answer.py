@@ -26,11 +26,13 @@ from kyc_client.errors import (
 )
 from kyc_openapi.models import BearerToken, HTTPValidationError, LoginRefusal
 
-from .outcome import Failure, Grant, described, plain
+from .outcome import Failure, Grant
+from .raised import described, plain
+from .secret import Masked
 from .wire import is_bearer_value, read_http_date, read_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from .credentials import Credentials
 
@@ -232,7 +234,24 @@ def _seconds_until(text: str, now: float) -> float | None:
         return None if date is None else date - now
 
 
-def spell(credentials: Credentials, *others: str) -> list[str]:
+class Spellings(Masked):
+    """The spellings of what is submitted, to iterate over. A list would show them in the locals of a login's frames.
+
+    Args:
+        texts: the spellings.
+    """
+
+    __slots__ = ("_texts",)
+    _texts: list[str]
+
+    def __init__(self, texts: list[str]) -> None:
+        self._set(_texts=texts)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._texts)
+
+
+def spell(credentials: Credentials, *others: str) -> Spellings:
     """What is submitted, as it is and as forms, URLs, HTML, JSON, Python and HTTP write it. The longest comes first.
 
     The order matters: if a part were replaced first, the rest of a longer spelling would stay.
@@ -248,4 +267,4 @@ def spell(credentials: Credentials, *others: str) -> list[str]:
         spellings.update((secret, quote(secret), quote(secret, safe=""), quote_plus(secret), escape(secret)))
         spellings.update(text[1:-1] for text in (json.dumps(secret), repr(secret), ascii(secret)))
         spellings.add(repr(secret.encode())[2:-1])
-    return sorted(spellings, key=len, reverse=True)
+    return Spellings(sorted(spellings, key=len, reverse=True))

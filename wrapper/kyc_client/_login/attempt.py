@@ -20,7 +20,7 @@ from kyc_openapi.api.auth import login
 from kyc_openapi.models import LoginForm
 
 from .answer import Answer, interpret, spell
-from .outcome import Failure, Grant, Raised
+from .raised import Raised
 from .transports import MAX_ANSWER_BYTES, BorrowedTransport
 from .wire import read_json
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from .credentials import Credentials
     from .endpoint import LoginEndpoint
+    from .outcome import Failure, Grant
 
 # The connection is closed. In the pool of a caller's transport it would outlive the loop of the login.
 _OUR_HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "Connection": "close"}
@@ -47,7 +48,7 @@ def attempt(
     on_open: Callable[[Callable[[], None]], object],
 ) -> Grant | Failure | Raised:
     """Log in once. The arguments are those of `LoginEndpoint.attempt`."""
-    secrets: list[str] = []
+    secrets: Iterable[str] = ()
     try:
         secrets = spell(credentials, *endpoint.secrets)
         exchange = _Exchange()
@@ -59,7 +60,7 @@ def attempt(
 
 
 def _exchange(
-    endpoint: LoginEndpoint, exchange: _Exchange, credentials: Credentials, secrets: list[str], within: float
+    endpoint: LoginEndpoint, exchange: _Exchange, credentials: Credentials, secrets: Iterable[str], within: float
 ) -> object:
     try:
         with _open(endpoint, exchange, within) as http:

@@ -197,8 +197,4 @@ def _unusable(name: str, value: object) -> str | None:
 
 def _is_utf8(value: str) -> bool:
     """False for the lone surrogates that Python makes of undecodable bytes in the environment."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return not any("\ud800" <= character <= "\udfff" for character in value)

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from .connection import Connection
     from .credentials import Credentials
-    from .outcome import Failure, Grant, Raised
+    from .outcome import Failure, Grant
+    from .raised import Raised
 
 USER_AGENT = f"kyc-client/{__version__}"
 # httpx writes these, by the body.

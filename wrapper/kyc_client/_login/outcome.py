@@ -1,12 +1,10 @@
-"""How a login ends: a `Grant`, a `Failure` or a `Raised`.
+"""How a login ends: a `Grant` or a `Failure`. (`raised` has the third way.)
 
 They are values. An exception is made of them in another frame, which holds no secret.
 """
 
 from __future__ import annotations
 
-import contextlib
-import copy
 from typing import TYPE_CHECKING, Any
 
 from kyc_client.errors import KYCClientError, LoginError
@@ -14,9 +12,7 @@ from kyc_client.errors import KYCClientError, LoginError
 from .secret import Masked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-_MAX_TEXT = 200
+    from collections.abc import Mapping
 
 
 class Grant(Masked):
@@ -68,61 +64,6 @@ class Failure:
         """
         if not issubclass(self.kind, LoginError):
             return self.kind(self.message)
-        again = f" (Known from an earlier login. The next one is tried in {retry_after:.0f} s.)" if cached else ""
-        return self.kind(self.message + again, retry_after=retry_after, cached=cached, **self.details)
-
-
-class Raised:
-    """What a transport raised that says nothing about the network: a test's own word, or a request to stop.
-
-    It stands for an `AssertionError` (respx: "not mocked") and for every `BaseException` that is no `Exception`
-    (`pytest.fail`, `KeyboardInterrupt`, a task's cancellation).
-
-    Attributes:
-        original: the exception, without the frames that it passed, because they hold the password.
-        kind: its class.
-        message: its text, cleaned.
-        details: empty, as for a failure that has none.
-        retry_after: None, likewise.
-    """
-
-    def __init__(self, original: BaseException, secrets: Iterable[str] = ()) -> None:
-        _forget_frames(original)
-        self.original = original
-        self.kind = type(original)
-        self.message = described(original, secrets)
-        self.details: Mapping[str, Any] = {}
-        self.retry_after: float | None = None
-
-    def error(self, *, retry_after: float | None = None, cached: bool = False) -> BaseException:  # noqa: ARG002 - as `Failure`
-        """A copy to raise, or the original if it cannot be copied."""
-        error = self.original
-        with contextlib.suppress(Exception):  # Its class may do anything in the middle of being copied.
-            duplicate = copy.copy(error)
-            error = duplicate if type(duplicate) is self.kind else error
-        _forget_frames(error)
-        return error
-
-
-def _forget_frames(error: BaseException) -> None:
-    """Cut an exception, and those that it groups, off from the frames that they passed and from other exceptions."""
-    error.__traceback__ = error.__context__ = error.__cause__ = None
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
-            _forget_frames(inner)  # pyright: ignore[reportUnknownArgumentType]
-
-
-def described(error: BaseException, secrets: Iterable[str]) -> str:
-    """An exception's class and text, fit for a message."""
-    text = plain(error, secrets)
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def plain(value: object, secrets: Iterable[str] = ()) -> str:
-    """A text from outside, fit for a message: short, printable, and without what was submitted."""
-    text = ""
-    with contextlib.suppress(Exception):  # An exception of the caller's may raise when it is shown.
-        text = str(value)
-    for secret in secrets:
-        text = text.replace(secret, "***")
-    return "".join(character if character.isprintable() else "?" for character in text[:_MAX_TEXT])
+        again = f" (Known from an earlier login. The next one with these credentials is tried in {retry_after:.0f} s.)"
+        message = self.message + again if cached else self.message
+        return self.kind(message, retry_after=retry_after, cached=cached, **self.details)

@@ -14,8 +14,6 @@ _BEARER_TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 _MAX_TOKEN_LENGTH = 16 * 1024
 # The end of the year 9999. `datetime` ends there.
 _LAST_TIMESTAMP = 253_402_300_799
-# A server's `Date` is cut to whole seconds, and uvicorn renews it only once a second. So it is up to 2.05 s late.
-DATE_LAG = 2.1
 
 _MAX_DEPTH = 64
 _JSON_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)

@@ -9,35 +9,29 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import threading
-import types
 from concurrent.futures import Future, InvalidStateError
 from typing import TYPE_CHECKING, TypeAlias
 
-from kyc_client._login.credentials import Credentials
-from kyc_client._login.outcome import Failure, Grant, Raised
-from kyc_client.errors import ConfigurationError, LoginUnavailableError
-
-from .lease import Lease
-from .policy import FailedLogin
+from kyc_client._login.outcome import Failure
+from kyc_client.errors import LoginUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kyc_client._clock import Clock
-    from kyc_client._login.endpoint import LoginEndpoint
+    from kyc_client._login.credentials import Credentials
+    from kyc_client._login.raised import Raised
     from kyc_client.events import Reason
 
-    from .reporter import Reporter
+    from .lease import Lease
+    from .policy import FailedLogin
 
 DEADLINE = 20.0
-_ATTEMPTS = 3
-# The longest random pause after the first attempt, and twice that after the second. `Retry-After` may ask for more.
-_BACKOFF_SECONDS = 0.5
 # If the watch is later than this, the whole process stood still (SIGSTOP, a frozen Lambda).
 GRACE = 1.0
 INTERRUPTED = Failure(LoginUnavailableError, "The login was interrupted. Try again.")
 
-Outcome: TypeAlias = Lease | Failure | Raised | FailedLogin
+Outcome: TypeAlias = "Lease | Failure | Raised | FailedLogin"
 """How a login ends. None in its place: it ended in silence, so everyone who waited looks again."""
 
 
@@ -45,8 +39,8 @@ class Flight:
     """One login under way.
 
     1. It lands exactly once: whoever resolves `future` first has landed it. All who wait, wait on that future.
-    2. Landing it is the last thing that its thread does, in a `finally`. A flight that never landed would block every
-       call that needs a token.
+    2. Its thread lands it in a `finally`, whatever happens. A flight that never landed would block every call that
+       needs a token.
     3. A flight that has landed makes no further attempt. `credentials`, `thread` and the connection are then nobody's.
 
     Args:
@@ -151,77 +145,6 @@ class Flight:
         if self._close is not None:
             with contextlib.suppress(Exception):  # It shuts a connection that another thread reads from.
                 self._close()
-
-
-class Login:
-    """What a flight does: ask for the credentials, and log in with them.
-
-    Args:
-        endpoint: performs one attempt.
-        credentials: returns the credentials.
-        reporter: is told when a login starts.
-    """
-
-    def __init__(self, endpoint: LoginEndpoint, credentials: Callable[[], Credentials], reporter: Reporter) -> None:
-        self._endpoint = endpoint
-        self._credentials = credentials
-        self._reporter = reporter
-
-    def __call__(self, flight: Flight, known: Callable[[Credentials], FailedLogin | None]) -> Outcome:
-        """Log in.
-
-        Args:
-            flight: the flight. This runs in its thread.
-            known: returns the remembered refusal of these credentials, if there is one.
-        """
-        credentials = self._ask()
-        if not isinstance(credentials, Credentials):
-            return credentials
-        flight.credentials = credentials
-        failed = known(credentials)
-        if failed is not None:
-            return failed
-        return self._attempts(flight, credentials)
-
-    def _ask(self) -> Credentials | Failure | Raised:
-        try:
-            credentials = self._credentials()
-        except ConfigurationError as error:
-            return Failure(ConfigurationError, str(error))
-        except Exception as error:  # noqa: BLE001 - the caller's code, and its message may hold what it was fetching
-            name = type(error).__name__
-            return Failure(ConfigurationError, f"The credentials callable raised {name}. Call it by hand to see why.")
-        except BaseException as error:  # noqa: BLE001 - its frames may hold a password
-            return Raised(error)
-        if isinstance(credentials, types.CoroutineType):
-            credentials.close()  # Python would complain about a coroutine that was never awaited.
-        if not isinstance(credentials, Credentials):
-            what = "The credentials callable must be a plain function that returns kyc_client.Credentials."
-            return Failure(ConfigurationError, what)
-        return credentials
-
-    def _attempts(self, flight: Flight, credentials: Credentials) -> Outcome:
-        """Try up to three times, with pauses, while the failure is one that may pass and the deadline allows."""
-        clock = flight.clock
-        result: Failure | Raised = timed_out(flight)
-        for attempt in range(_ATTEMPTS):  # pragma: no branch - the last one breaks
-            began = clock.now()
-            if flight.has_landed or began.monotonic >= flight.deadline:
-                break
-            if attempt == 0:
-                self._reporter.login_started(flight.reason)
-            within = flight.deadline - began.monotonic
-            answer = self._endpoint.attempt(credentials, within=within, clock=clock, on_open=flight.on_open)
-            if isinstance(answer, Grant):
-                issued_at, jitter = answer.issued_at, clock.random()
-                return Lease(answer.value, issued_at=issued_at, began=began, arrived=clock.now(), jitter=jitter)
-            result = answer
-            if result.kind is not LoginUnavailableError or attempt == _ATTEMPTS - 1:
-                break
-            pause = max(clock.random() * _BACKOFF_SECONDS * 2**attempt, result.retry_after or 0.0)
-            if clock.monotonic() + pause >= flight.deadline or clock.pause(flight.ended, pause):
-                break
-        return result
 
 
 def timed_out(flight: Flight, retry_after: float | None = None) -> Failure:

@@ -17,14 +17,16 @@ import enum
 import math
 from datetime import UTC, datetime
 
+from kyc_client import _fork
 from kyc_client._clock import Moment
 from kyc_client._login.secret import Masked, MaskedHeader
-from kyc_client._login.wire import DATE_LAG, read_expiry
 
 _SOFT_SECONDS, _SOFT_SHARE = 300.0, 0.20
 _HARD_SECONDS, _HARD_SHARE = 30.0, 0.05
 # Processes that logged in together must not all renew together.
 _JITTER_SHARE = 0.2
+# A server's `Date` is cut to whole seconds, and uvicorn renews it only once a second. So it is up to 2.05 s late.
+DATE_LAG = 2.1
 
 
 class Token(Masked):
@@ -95,7 +97,8 @@ class Lease(Masked):
     _life: float
 
     def __init__(self, value: str, *, issued_at: float | None, began: Moment, arrived: Moment, jitter: float) -> None:
-        expiry = read_expiry(value)
+        # A token comes with a login, which has loaded this.
+        expiry: float | None = _fork.load("kyc_client._login.wire").read_expiry(value)
         life = lifetime(expiry, issued_at, began.wall)
         if life <= _age(began, arrived):
             # Without this rule, a server whose clock is wrong, or a login that takes longer than its token lives, would

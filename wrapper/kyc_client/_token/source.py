@@ -8,10 +8,10 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, TypeAlias
 
 from kyc_client import _fork
-from kyc_client._login.outcome import Failure, Raised
+from kyc_client._login.outcome import Failure
 from kyc_client.errors import ConfigurationError, LoginUnavailableError
 
-from .flight import DEADLINE, GRACE, INTERRUPTED, Flight, Login, timed_out
+from .flight import DEADLINE, GRACE, INTERRUPTED, Flight, timed_out
 from .lease import Lease
 from .loops import wait_for
 from .policy import AfterRejection, FailedLogin, LoginStatus, Policy
@@ -61,7 +61,8 @@ class TokenSource:
         reporter: Reporter | None = None,
     ) -> None:
         self._reporter = reporter or Reporter()
-        self._login = Login(endpoint, credentials, self._reporter)
+        self._endpoint = endpoint
+        self._credentials = credentials
         self._deadline = deadline
         # Re-entrant, because a signal handler or a finalizer may make a call while its own thread holds the lock. A
         # call that has a fresh token does not come here. Another one may wait for what it has interrupted itself: then
@@ -71,10 +72,11 @@ class TokenSource:
         self._policy = Policy()
         self._flight: Flight | None = None
         self._hanging: set[threading.Thread] = set()
-        self._use(clock)
+        self.use(clock)
         _fork.register(self)
 
-    def _use(self, clock: Clock) -> None:
+    def use(self, clock: Clock) -> None:
+        """Use this clock from now on."""
         self._clock = clock
         # Their own attributes, for the hot path.
         self._monotonic, self._wall = clock.monotonic, clock.wall
@@ -149,13 +151,12 @@ class TokenSource:
         outcome: Outcome = INTERRUPTED
         try:
             if not flight.has_landed:
-                outcome = self._login(flight, self._known)
+                code = _fork.load("kyc_client._token.login")
+                outcome = code.log_in(flight, self._endpoint, self._credentials, self._reporter, self._known)
         except Exception as error:  # noqa: BLE001 - a fault of ours, whose traceback would show the password
             what = f"The login ended in an unexpected {type(error).__name__}. Try again later, and please report it."
             outcome = Failure(LoginUnavailableError, what)
         finally:
-            if isinstance(outcome, Raised) and _ends_its_thread(outcome.original):
-                flight.stopped_by, outcome = outcome, INTERRUPTED
             self._land(flight, outcome)
 
     def _known(self, credentials: Credentials) -> FailedLogin | None:
@@ -191,7 +192,7 @@ class TokenSource:
         seconds = flight.clock.monotonic() - flight.began
         if isinstance(outcome, Lease):
             self._reporter.login_succeeded(flight.reason, seconds, outcome.token.expires_at)
-        elif isinstance(outcome, Failure | Raised):
+        elif outcome is not None and not isinstance(outcome, FailedLogin):
             wait = 0.0 if failed is None else max(0.0, failed.until - now.monotonic)
             self._reporter.login_failed(flight.reason, seconds, outcome, wait)
 
@@ -225,37 +226,11 @@ class TokenSource:
         with self._lock:
             self._policy.reset()
 
-    def start_over(self, clock: Clock | None = None) -> Clock:
-        """Forget everything, end the login under way, and use another clock. For `kyc_client.testing`.
-
-        When this returns, that login sends nothing more, unless the caller's own code holds it up.
-
-        Returns:
-            The clock before.
-        """
-        with self._lock:
-            before, flight = self._clock, self._flight
-            self._use(clock or before)
-            self._policy.reset()
-            self._flight = None
-        if flight is not None:
-            flight.land(FailedLogin(INTERRUPTED, flight.deadline))
-            flight.close()
-            if flight.thread is not None and flight.thread is not threading.current_thread():
-                flight.thread.join(GRACE)
-        return before
-
     def after_fork(self) -> None:
         """Start anew in a forked child. The token is as good as before, but the parent's login never lands here."""
         self._lock = threading.RLock()
         self._flight = None
         self._hanging = set()
-
-
-def _ends_its_thread(error: BaseException) -> bool:
-    """Whether an exception ends the thread in which it was raised, and is not for those who wait for the login."""
-    cancelled = type(error).__name__ in {"Cancelled", "CancelledError"}
-    return cancelled or isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit)
 
 
 def wait_sync(steps: Steps) -> Lease:
@@ -264,8 +239,7 @@ def wait_sync(steps: Steps) -> Lease:
         try:
             flight = next(steps)
         except StopIteration as arrival:
-            lease: Lease = arrival.value
-            return lease
+            return arrival.value  # type: ignore[no-any-return]  # what `Steps` return
         with contextlib.suppress(TimeoutError):
             flight.future.result(flight.seconds_to_wait())
 
@@ -276,11 +250,5 @@ async def wait_async(steps: Steps) -> Lease:
         try:
             flight = next(steps)
         except StopIteration as arrival:
-            lease: Lease = arrival.value
-            return lease
+            return arrival.value  # type: ignore[no-any-return]  # what `Steps` return
         await wait_for(flight.future, flight.seconds_to_wait())
-
-
-def living_sources() -> list[TokenSource]:
-    """Every source of this process that is in use."""
-    return [source for source in _fork.living() if isinstance(source, TokenSource)]

@@ -29,6 +29,7 @@ MODULES = (
     "_token.lease",
     "_token.policy",
     "_token.flight",
+    "_token.login",
     "_token.source",
     "_auth",
     "_token.reporter",
@@ -36,8 +37,8 @@ MODULES = (
     "_clock",
 )
 TESTS = {
-    "core": ("token", "policy", "flight", "loops", "reporter"),
-    "behaviour": ("auth", "bodies", "origins", "client", "tls", "proxies"),
+    "core": ("wire", "lease", "policy", "source", "loops", "reporter", "clock", "fork"),
+    "behaviour": ("auth", "bodies", "origins", "client", "gateway", "storms"),
 }
 # These tests look for secrets in frames. mutmut adds a frame to each call, and that frame holds all arguments.
 FRAMES = ("no_frame_shows", "opens_no_tunnel", "proxy_that_is_none")

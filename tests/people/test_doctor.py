@@ -9,6 +9,7 @@ import socket
 import ssl
 import threading
 import time
+import types
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -718,3 +719,19 @@ def test_statuses_are_all_different() -> None:
     """What a script can tell apart by the status alone, and what may not change, once it is published."""
     assert [int(status) for status in Exit] == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 22, 130, 141]
     assert len({status.meaning for status in Exit}) == len(Exit)
+
+
+def test_check_where_no_thread_can_be_started(
+    server: FaultServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in an isolated subinterpreter: the request is sent by the command's own thread."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("daemon threads are disabled in this (sub)interpreter")
+
+    monkeypatch.setenv("API_BASE_URL", server.base_url)
+    monkeypatch.setenv("API_LOGIN", "fake-user")
+    monkeypatch.setenv("API_PASSWORD", "fake-password")
+    monkeypatch.setattr(_doctor, "threading", types.SimpleNamespace(Thread=refuse, Condition=threading.Condition))
+    assert _cli.main(["check"]) == 0
+    assert "accepted within" in capsys.readouterr().out

@@ -126,7 +126,10 @@ class Probe:
         self._over = False
         # Four steps: name, connection, TLS, answer.
         self._deadline = time.monotonic() + 4 * timeout
-        threading.Thread(target=self._run, args=(client,), name="kyc-client-check", daemon=True).start()
+        try:
+            threading.Thread(target=self._run, args=(client,), name="kyc-client-check", daemon=True).start()
+        except RuntimeError:  # An isolated subinterpreter allows no daemon threads.
+            self._run(client)
 
     def wait(self, known: Callable[[], object] = lambda: False) -> None:
         """Wait until `known()` is true, or until the request has ended or its time is over."""

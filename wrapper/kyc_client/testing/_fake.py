@@ -16,13 +16,13 @@ from kyc_client._auth import LoginAuth
 from kyc_client._client import connect
 from kyc_client._clock import Clock
 from kyc_client._login.credentials import BASE_URL, LOGIN, PASSWORD, Credentials
-from kyc_client._token.source import living_sources
 from kyc_openapi import AuthenticatedClient  # noqa: TC001 - likewise
 
 from ._clock import FakeClock
 from ._login import LoginFault, default_detail, make_token, refusal
 from ._routes import NOTHING, Call, Handler, Route, Routes, as_response, check_path, handler
 from ._server import LoopbackServer
+from ._time import living_sources, start_over
 from ._transport import Answer, FakeTransport
 
 _LOGIN_PATH = "/auth/jwt/login"
@@ -103,7 +103,7 @@ class FakeKYC:
         client = connect(self.base_url, credentials=credentials, **arguments)
         auth = client.get_httpx_client().auth
         assert isinstance(auth, LoginAuth)  # noqa: S101 - connect() always sets one
-        auth._source.start_over(self._time.clock())  # noqa: SLF001 - of this package  # pyright: ignore[reportPrivateUsage]
+        start_over(auth._source, self._time.clock())  # noqa: SLF001 - of this package  # pyright: ignore[reportPrivateUsage]
         return client
 
     @contextlib.contextmanager
@@ -137,14 +137,14 @@ class FakeKYC:
         At the start and at the end, every `LoginAuth` forgets its tokens and failures, and running logins end. So no
         test sees the state of another test.
         """
-        before = [(source, source.start_over(self._time.clock())) for source in living_sources()]
+        before = [(source, start_over(source, self._time.clock())) for source in living_sources()]
         try:
             with mock.patch("kyc_client._auth.Clock", self._time.clock):
                 yield self
         finally:
             clocks = dict(before)
             for source in living_sources():
-                source.start_over(clocks.get(source) or Clock())
+                start_over(source, clocks.get(source) or Clock())
 
     def advance(self, seconds: float) -> None:
         """Move the fake's clock forward. The call returns at once.

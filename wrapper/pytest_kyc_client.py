@@ -61,7 +61,7 @@ def fake_kyc(_kyc_server: LoopbackServer, monkeypatch: pytest.MonkeyPatch) -> It
 @pytest.fixture
 def kyc_sandbox(_kyc_sandbox_port: list[int], monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
     """The API's own server software. `kyc_client.connect()` finds it. It needs the extra `kyc-client[sandbox]`."""
-    from kyc_client.testing._time import living_sources, start_over  # noqa: PLC0415 - see the module's docstring
+    from kyc_client.testing._sources import living_sources, start_over  # noqa: PLC0415 - see the module's docstring
 
     try:
         from kyc_client.sandbox import Sandbox  # noqa: PLC0415 - likewise

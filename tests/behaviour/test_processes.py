@@ -178,7 +178,11 @@ def test_process_that_ends_during_a_renewal_ends_at_once(server: FaultServer) ->
 
 
 def test_importing_and_connecting_do_nothing() -> None:
-    """I3: no thread and no socket before the first call; importing does not even load asyncio."""
+    """I3: no thread and no socket before the first call. Neither is loaded what only a call or a login needs.
+
+    Those modules come with the first call, in an import for which a fork waits. A fork in the middle of an import would
+    block the child for ever.
+    """
     program = (
         "import sys, threading, socket; socket.socket.connect = None;"
         "import kyc_client; print('asyncio' in sys.modules);"

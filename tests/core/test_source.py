@@ -28,7 +28,7 @@ from kyc_client._token.lease import Phase
 from kyc_client._token.reporter import Reporter
 from kyc_client._token.source import TokenSource, wait_sync
 from kyc_client.events import LoginFailed, LoginStarted, LoginSucceeded
-from kyc_client.testing._time import living_sources, start_over
+from kyc_client.testing._sources import living_sources, start_over
 from tests.core.test_secret import CANARY, rendered
 from tests.support.clocks import Time
 from tests.support.endpoint import PATIENCE, WAYS, A, B, Caller, Endpoint, Gate, crowd, settle, take

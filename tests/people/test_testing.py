@@ -23,7 +23,7 @@ from kyc_client._login.tls import shared_context
 from kyc_client.sandbox import LOGIN_PATH, RESOURCE_PATH, Sandbox
 from kyc_client.testing import FakeKYC
 from kyc_client.testing._server import LoopbackServer
-from kyc_client.testing._time import living_sources
+from kyc_client.testing._sources import living_sources
 from kyc_openapi.api.resource import get_resource
 from kyc_openapi.models import Resource
 from tests.support.colours import Asyncio, Threads, Trio

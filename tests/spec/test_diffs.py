@@ -218,7 +218,7 @@ def test_report(
 def test_private_names_may_change(repository: Repository, capsys: pytest.CaptureFixture[str]) -> None:
     """A change of a private module, function or field, or of the version, is not reported."""
     repository.edit(RESOURCE, "def _parse_response(", "def _read_response(")
-    repository.edit(CONNECT, "_given_async", "_given_to_async")
+    repository.edit(CONNECT, "_outside_of_loops", "_without_a_loop")
     repository.edit(Path("wrapper/kyc_client/_login/wire.py"), "def read_http_date(", "def read_date(")
     loops = repository.root / "wrapper/kyc_client/_token/loops.py"
     loops.rename(loops.with_name("wait.py"))

@@ -165,8 +165,9 @@ print(json.dumps(loaded))
             "from kyc_openapi.api.things15 import put_thing399",
             ["part_399", "thing_399", "thing_status", "unauthorized"],
         ),
+        ("import kyc_client", []),
         (
-            "import kyc_client",
+            "import kyc_client._login.attempt",
             [
                 "bearer_token",
                 "http_validation_error",

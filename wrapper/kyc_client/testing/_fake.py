@@ -22,7 +22,7 @@ from ._clock import FakeClock
 from ._login import LoginFault, default_detail, make_token, refusal
 from ._routes import NOTHING, Call, Handler, Route, Routes, as_response, check_path, handler
 from ._server import LoopbackServer
-from ._time import living_sources, start_over
+from ._sources import living_sources, start_over
 from ._transport import Answer, FakeTransport
 
 _LOGIN_PATH = "/auth/jwt/login"

@@ -36,7 +36,7 @@ MODULES = (
     "_clock",
 )
 TESTS = {
-    "core": ("token", "policy", "flight", "loops", "reporter"),
+    "core": ("wire", "lease", "policy", "source", "interruption", "loops", "reporter", "clock"),
     "behaviour": ("auth", "bodies", "origins", "client", "tls", "proxies"),
 }
 # These tests look for secrets in frames. mutmut adds a frame to each call, and that frame holds all arguments.

@@ -61,7 +61,6 @@ NOT_IMPORTED = {
     "kyc_client.testing._routes",
     "kyc_client.testing._server",
     "kyc_client.testing._sources",
-    "kyc_client.testing._time",
     "kyc_client.testing._transport",
     "pydantic",
     "pytest",

@@ -60,6 +60,7 @@ NOT_IMPORTED = {
     "kyc_client.testing._login",
     "kyc_client.testing._routes",
     "kyc_client.testing._server",
+    "kyc_client.testing._sources",
     "kyc_client.testing._transport",
     "pydantic",
     "pytest",

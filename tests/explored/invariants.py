@@ -192,7 +192,8 @@ def a_token_stays_while_a_login_is_pointless(world, act, history, now):
 def a_token_stays_while_its_successor_is_refused(world, act, history, now):
     """A 401 drops no token while the configured credentials are known to be refused, whatever happened since.
 
-    Stricter than the rule above, which looks at the last failure only. Not checked by the searches: see `test_memory_of_refusals`.
+    Stricter than the rule above, which looks at the last failure only. The searches do not check it:
+    `test_memory_of_refusals` does.
     """
     return not history.is_pointless(world.configured, now) or world.policy.lease is act.before
 

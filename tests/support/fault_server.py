@@ -40,7 +40,7 @@ class Exchange:
         request_line, *lines = head.decode("latin-1").split("\r\n")
         self.method, self.target, _ = request_line.split(" ", 2)
         self.path = self.target.partition("?")[0]
-        # As they came, for names that came twice.
+        # Every line, because a name may appear twice.
         fields = [line.partition(":") for line in lines if line]
         self.raw_headers = [(name, value.strip()) for name, _, value in fields]
         self.headers = {name.lower(): value for name, value in self.raw_headers}
@@ -187,7 +187,7 @@ class FaultServer:
 
     @property
     def raw_headers(self) -> list[tuple[str, str]]:
-        """The headers of the last of them, one for each line on the wire."""
+        """The headers of the last of these requests, one for each line on the wire."""
         return self.hits[-1].raw_headers
 
     @property

@@ -247,7 +247,7 @@ class World:
         lease = self.policy.lease
         if lease is None or lease.token.expires_at is None:
             return 0.0
-        life = 100 if lease.seconds_left(lease.fresh_until) > 1 else 1
+        life = 100 if lease.seconds_left(Moment(*lease.fresh_until)) > 1 else 1
         return lease.seconds_left(self.now) - share * life + _TINY
 
 

@@ -18,7 +18,7 @@ import math
 from datetime import UTC, datetime
 
 from kyc_client import _fork
-from kyc_client._clock import Moment
+from kyc_client._clock import Moment  # noqa: TC001 - it is loaded anyway
 from kyc_client._login.secret import Masked, MaskedHeader
 
 _SOFT_SECONDS, _SOFT_SHARE = 300.0, 0.20
@@ -85,14 +85,15 @@ class Lease(Masked):
     Attributes:
         token: the token, for callers.
         authorization: the value of the `Authorization` header.
-        fresh_until: when it stops being fresh. Either clock may say so first.
+        fresh_until: when it stops being fresh, on the monotonic and on the wall clock. Either may say so first. A plain
+            tuple, because every call unpacks it.
     """
 
     __slots__ = ("_began", "_life", "authorization", "fresh_until", "token")
     _shown = ("token",)
     token: Token
     authorization: str
-    fresh_until: Moment
+    fresh_until: tuple[float, float]
     _began: Moment
     _life: float
 
@@ -108,14 +109,15 @@ class Lease(Masked):
         self._set(
             token=Token(value, None if expiry is None else datetime.fromtimestamp(expiry, UTC)),
             authorization=MaskedHeader(f"Bearer {value}"),
-            fresh_until=Moment(began.monotonic + fresh, began.wall + fresh),
+            fresh_until=(began.monotonic + fresh, began.wall + fresh),
             _began=began,
             _life=life,
         )
 
     def phase(self, now: Moment) -> Phase:
         """The token's phase."""
-        if now.monotonic < self.fresh_until.monotonic and now.wall < self.fresh_until.wall:
+        monotonic, wall = self.fresh_until
+        if now.monotonic < monotonic and now.wall < wall:
             return Phase.FRESH
         left = self.seconds_left(now)
         if left <= 0:
@@ -137,7 +139,7 @@ def _age(began: Moment, now: Moment) -> float:
 
 
 def lifetime(expiry: float | None, issued_at: float | None, wall: float) -> float:
-    """Seconds from the token's issue to its expiry. Infinite if unknown, or if it had expired when it was issued.
+    """Seconds from the token's issue to its expiry. Infinite if unknown. Not above 0 if it has expired.
 
     Args:
         expiry: the token's `exp`.
@@ -150,5 +152,4 @@ def lifetime(expiry: float | None, issued_at: float | None, wall: float) -> floa
     # A `Date` lags behind. If the local clock agrees with it, the local clock is more exact. This matters for short
     # tokens: a token of 3 s would be used for up to two seconds after its end.
     issued = wall if issued_at is None or issued_at <= wall < issued_at + DATE_LAG else issued_at
-    life = expiry - issued
-    return life if life > 0 else math.inf
+    return expiry - issued

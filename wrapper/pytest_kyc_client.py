@@ -60,14 +60,14 @@ def fake_kyc(_kyc_server: LoopbackServer, monkeypatch: pytest.MonkeyPatch) -> It
 @pytest.fixture
 def kyc_sandbox(_kyc_sandbox_port: list[int], monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
     """The API's own server software, which `kyc_client.connect()` finds; needs the extra `kyc-client[sandbox]`."""
-    from kyc_client._token.source import living_sources  # noqa: PLC0415 - see the module's docstring
+    from kyc_client.testing._time import living_sources, start_over  # noqa: PLC0415 - see the module's docstring
 
     try:
         from kyc_client.sandbox import Sandbox  # noqa: PLC0415 - likewise
     except ImportError as error:
         pytest.fail(str(error), pytrace=False)
     for source in living_sources():
-        source.start_over()
+        start_over(source)
     with Sandbox(port=_kyc_sandbox_port[0]) as sandbox:
         _kyc_sandbox_port[0] = int(sandbox.base_url.rpartition(":")[2])
         _set_environment(monkeypatch, sandbox.environ)

@@ -14,6 +14,7 @@ import pytest
 
 import kyc_client
 from kyc_client import Credentials, LoginAuth, connect
+from kyc_client.testing._time import start_over
 from kyc_openapi.api.resource import get_resource
 from tests.support.clocks import Time
 from tests.support.colours import Asyncio, Threads, Trio
@@ -138,7 +139,7 @@ def test_password_that_is_corrected_in_the_environment_works_within_a_second(
     monkeypatch.setenv("API_PASSWORD", "fake-password-that-is-wrong")
     auth = LoginAuth(server.base_url)
     time = Time()
-    auth._source.start_over(time.clock)
+    start_over(auth._source, time.clock)
     for cached in (False, True):
         with pytest.raises(kyc_client.BadCredentialsError) as caught:
             colour.token(auth)

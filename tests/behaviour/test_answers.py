@@ -43,7 +43,7 @@ MEGABYTE = 1 << 20
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """What lies between the attempts of a login is tested elsewhere."""
-    monkeypatch.setattr("kyc_client._token.flight._BACKOFF_SECONDS", 0.0)
+    monkeypatch.setattr("kyc_client._token.login._BACKOFF_SECONDS", 0.0)
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from kyc_client import LoginAuth, connect
 from kyc_client._clock import Clock, Moment
 from kyc_client._token import policy
 from kyc_client._token.lease import Lease
+from kyc_client.testing._time import start_over
 from tests.behaviour.test_bodies import Pipe
 from tests.support.colours import Asyncio, Trio
 from tests.support.fault_server import FaultServer, after, answer, check, hang, issue
@@ -319,7 +320,7 @@ def test_budget_of_drops_is_refilled(server: FaultServer, credentials: kyc_clien
     auth = LoginAuth(server.base_url, credentials=credentials)
     passed = 0.0
     began = time.monotonic()
-    auth._source.start_over(Clock(monotonic=lambda: began + passed))
+    start_over(auth._source, Clock(monotonic=lambda: began + passed))
 
     def status() -> int:
         return colour.send("GET", f"{server.base_url}/api", client={"auth": auth}).status_code
@@ -730,7 +731,7 @@ def test_timeout_holds_for_each_read_of_a_login(
     """A login that is not answered fails after three such times, and not only at its deadline."""
     server.on_login(hang)
     auth = LoginAuth(server.base_url, credentials=credentials, timeout=timeout)
-    auth._source.start_over(Clock(pause=lambda *_: False))
+    start_over(auth._source, Clock(pause=lambda *_: False))
     with pytest.raises(kyc_client.LoginUnavailableError, match="no answer in time"):
         auth.get_token()
 

@@ -311,7 +311,7 @@ def test_no_cassette_is_left_over() -> None:
 @pytest.mark.usefixtures("no_network")
 def test_one_login_too_many_is_an_error(colour: Colour, monkeypatch: pytest.MonkeyPatch) -> None:
     """The proof that the count counts: a second client logs in once more than was recorded, and gets no answer."""
-    monkeypatch.setattr("kyc_client._token.flight._BACKOFF_SECONDS", 0.0)
+    monkeypatch.setattr("kyc_client._token.login._BACKOFF_SECONDS", 0.0)
     with replay(happy_path):
         assert call(Api(), colour, LoginAuth(BASE_URL, credentials=FAKE)).status_code == 200
         with pytest.raises(kyc_client.LoginUnavailableError, match="CannotOverwriteExistingCassette"):

@@ -18,6 +18,7 @@ import kyc_client
 from kyc_client import BadCredentialsError, Credentials, LoginAuth, connect
 from kyc_client._login.wire import read_http_date
 from kyc_client.sandbox import LOGIN_PATH, RESOURCE_PATH, RequestRecord, Sandbox
+from kyc_client.testing._time import start_over
 from kyc_openapi import AuthenticatedClient, Client
 from kyc_openapi.api.auth import login
 from kyc_openapi.api.resource import get_resource
@@ -266,7 +267,7 @@ def test_other_credentials_are_tried_at_once(sandbox: AnySandbox) -> None:
     pairs = iter([wrong_password(sandbox), sandbox.active])
     auth = LoginAuth(sandbox.base_url, credentials=lambda: next(pairs))
     clocks = Time()
-    auth._source.start_over(clocks.clock)
+    start_over(auth._source, clocks.clock)
     for _ in range(2):
         with pytest.raises(BadCredentialsError):
             auth.get_token()

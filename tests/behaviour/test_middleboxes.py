@@ -99,7 +99,7 @@ class Chain:
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch, long_cooldown: None) -> None:
     """There is no pause between the attempts of a login, and a long one after a failed login."""
-    monkeypatch.setattr("kyc_client._token.flight._BACKOFF_SECONDS", 0.0)
+    monkeypatch.setattr("kyc_client._token.login._BACKOFF_SECONDS", 0.0)
 
 
 @pytest.fixture(scope="module")

@@ -192,6 +192,7 @@ def test_importing_and_connecting_do_nothing() -> None:
     done = subprocess.run(  # noqa: S603 - our own interpreter
         [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True
     )
+    # What a login needs is loaded with the first one, and a fork waits for that (tests/core/test_fork.py).
     assert done.stdout.split() == ["False", "1", "False", "False"]
 
 

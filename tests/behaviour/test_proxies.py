@@ -58,7 +58,7 @@ def secure(authority: trustme.CA) -> Iterator[Secure]:
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """What lies between the attempts of a login is tested elsewhere."""
-    monkeypatch.setattr("kyc_client._token.flight._BACKOFF_SECONDS", 0.0)
+    monkeypatch.setattr("kyc_client._token.login._BACKOFF_SECONDS", 0.0)
 
 
 WAYS = {

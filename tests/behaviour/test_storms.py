@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from kyc_client import BadCredentialsError, Credentials, LoginAuth, LoginUnavailableError
+from kyc_client.testing._time import start_over
 from tests.support.clocks import Time
 from tests.support.fault_server import FaultServer, answer, check, issue, reset
 
@@ -40,7 +41,7 @@ def on_clock(time: Time, server: FaultServer, credentials: Callable[[], Credenti
     server.date = lambda: time.wall
     server.on_login(by(time))
     auth = LoginAuth(server.base_url, credentials=credentials)
-    auth._source.start_over(time.clock)
+    start_over(auth._source, time.clock)
     return auth
 
 

@@ -320,7 +320,7 @@ UNTRUSTED = {
 @pytest.mark.parametrize(("issue_cert", "why"), UNTRUSTED.values(), ids=UNTRUSTED)
 def test_untrusted(files, colour, monkeypatch, issue_cert, why):
     """D9: a server that is not known to be ours gets no byte of HTTP; the error says why, and is ours."""
-    monkeypatch.setattr("kyc_client._token.flight._BACKOFF_SECONDS", 0.0)
+    monkeypatch.setattr("kyc_client._token.login._BACKOFF_SECONDS", 0.0)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     issue_cert(files.authority).configure_cert(context)
     with FaultServer(context=context) as server:
@@ -333,7 +333,7 @@ def test_untrusted(files, colour, monkeypatch, issue_cert, why):
 @pytest.mark.parametrize("name", ["PYTHONHTTPSVERIFY", "SSL_CERT_FILE", "SSL_CERT_DIR", "CURL_CA_BUNDLE", "SSL_VERIFY"])
 def test_environment_cannot_switch_verification_off(secure, files, colour, monkeypatch, name):
     """D9: no variable makes a server trusted that nobody vouches for."""
-    monkeypatch.setattr("kyc_client._token.flight._BACKOFF_SECONDS", 0.0)
+    monkeypatch.setattr("kyc_client._token.login._BACKOFF_SECONDS", 0.0)
     monkeypatch.setenv(name, files.folder if name == "SSL_CERT_DIR" else "" if name == "SSL_CERT_FILE" else "0")
     with pytest.raises(LoginUnavailableError, match="CERTIFICATE_VERIFY_FAILED"):
         colour.operation(get_resource, connect(secure.base_url, credentials=CREDENTIALS))

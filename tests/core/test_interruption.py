@@ -11,7 +11,8 @@ import pytest
 
 from kyc_client import KYCClientError, LoginUnavailableError
 from kyc_client._token import flight as flight_module
-from kyc_client._token.flight import Flight, Login
+from kyc_client._token.flight import Flight
+from kyc_client._token.login import _ask, _attempts, log_in
 from kyc_client._token.source import TokenSource, wait_sync
 from tests.support.clocks import Time
 from tests.support.endpoint import PATIENCE, WAYS, A, Caller, Endpoint, Gate, take
@@ -33,7 +34,7 @@ def codes(*functions: Callable[..., Any]) -> set[types.CodeType]:
 
 # Not `Thread.start()`, because Python itself does not cope with an interruption there. `test_source` stands in for it.
 STARTS = codes(TokenSource.acquire, TokenSource._step, TokenSource._start, Flight.__init__, Flight.start)
-FLIES = codes(Flight.start, TokenSource._fly, TokenSource._known, Login.__call__, Login._ask, Login._attempts)
+FLIES = codes(Flight.start, TokenSource._fly, TokenSource._known, log_in, _ask, _attempts)
 LANDS = codes(TokenSource._land, Flight.land)
 
 

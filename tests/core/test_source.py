@@ -28,6 +28,7 @@ from kyc_client._token.lease import Phase
 from kyc_client._token.reporter import Reporter
 from kyc_client._token.source import TokenSource, wait_sync
 from kyc_client.events import LoginFailed, LoginStarted, LoginSucceeded
+from kyc_client.testing._time import living_sources, start_over
 from tests.core.test_secret import CANARY, rendered
 from tests.support.clocks import Time
 from tests.support.endpoint import PATIENCE, WAYS, A, B, Caller, Endpoint, Gate, crowd, settle, take
@@ -732,7 +733,7 @@ def test_start_over(source: TokenSource, endpoint: Endpoint, time: Time) -> None
     other = Time()
     other.advance(5000)
     endpoint.time = other
-    assert source.start_over(other.clock) is time.clock
+    assert start_over(source, other.clock) is time.clock
     assert source.fresh() is None
     lease = take(source)
     assert lease is not old
@@ -741,7 +742,7 @@ def test_start_over(source: TokenSource, endpoint: Endpoint, time: Time) -> None
     assert source.fresh() is lease
     other.wall += 5000
     assert source.fresh() is None
-    assert source.start_over() is other.clock
+    assert start_over(source) is other.clock
     assert take(source) is not lease
 
 
@@ -761,7 +762,7 @@ def test_start_over_ends_the_login_under_way(source: TokenSource, endpoint: Endp
     flight = source._flight
     assert flight is not None
     assert opened.wait(PATIENCE)
-    source.start_over()
+    start_over(source)
     assert flight.thread is not None
     assert not flight.thread.is_alive()
     assert len(endpoint.tried) == 1
@@ -778,7 +779,7 @@ def test_start_over_does_not_wait_for_what_cannot_be_ended(
     endpoint.script = [gate, endpoint.grant]
     caller = Caller(source)
     assert gate.arrived.wait(PATIENCE)
-    source.start_over()
+    start_over(source)
     assert isinstance(caller.error(), LoginUnavailableError)
     lease = take(source)
     gate.opened.set()
@@ -789,7 +790,7 @@ def test_start_over_in_the_login_itself(source: TokenSource, endpoint: Endpoint)
     """A test's transport may do that. It does not wait for its own thread."""
 
     def again() -> Failure:
-        source.start_over()
+        start_over(source)
         return UNAVAILABLE
 
     endpoint.script = [again, endpoint.grant]
@@ -802,7 +803,7 @@ def test_start_over_in_the_login_itself(source: TokenSource, endpoint: Endpoint)
 def test_start_over_before_the_login_has_begun(source: TokenSource, endpoint: Endpoint) -> None:
     """A login whose thread has not come so far finds out by itself. It asks for no credentials and sends nothing."""
     flight = unflown(source)
-    source.start_over()
+    start_over(source)
     assert flight.has_landed
     source._fly(flight)
     assert endpoint.tried == []
@@ -1051,7 +1052,10 @@ def test_interrupted_inline_login(
     assert source._flight is None
     with pytest.raises(LoginUnavailableError) as again:
         take(source)
-    what = "The login was interrupted. Try again. (Known from an earlier login. The next one is tried in 1 s.)"
+    what = (
+        "The login was interrupted. Try again. (Known from an earlier login. "
+        "The next one with these credentials is tried in 1 s.)"
+    )
     assert str(again.value) == what
     time.advance(1)
     assert take(source).token.value == "fake-token"
@@ -1161,4 +1165,4 @@ def test_status(source: TokenSource, endpoint: Endpoint, time: Time) -> None:
 
 def test_sources_in_use_are_known(source: TokenSource) -> None:
     """`kyc_client.testing` starts them all over."""
-    assert source in source_module.living_sources()
+    assert source in living_sources()

@@ -20,10 +20,10 @@ import pytest
 import kyc_client
 from kyc_client import Credentials, LoginAuth, connect
 from kyc_client._login.tls import shared_context
-from kyc_client._token.source import living_sources
 from kyc_client.sandbox import LOGIN_PATH, RESOURCE_PATH, Sandbox
 from kyc_client.testing import FakeKYC
 from kyc_client.testing._server import LoopbackServer
+from kyc_client.testing._time import living_sources
 from kyc_openapi.api.resource import get_resource
 from kyc_openapi.models import Resource
 from tests.support.colours import Asyncio, Threads, Trio

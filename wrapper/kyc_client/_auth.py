@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import httpx
 
 from ._clock import Clock
-from ._settings import DEFAULT_TIMEOUT, CredentialsSource, as_callable, configure
+from ._settings import DEFAULT_TIMEOUT, LOGIN_ARGUMENTS, CredentialsSource, as_callable, configure
 from ._token.lease import Lease, Token
 from ._token.policy import LoginStatus  # noqa: TC001 - as above
 from ._token.reporter import OnEvent, Reporter
@@ -17,11 +17,9 @@ from ._token.source import TokenSource, wait_async, wait_sync
 if TYPE_CHECKING:
     from ._login.endpoint import LoginEndpoint
 
-# Where a request remembers the token that we put into its header. So our header on a request object that is sent again
-# is not taken for the caller's.
-_LEASE = "kyc_client.lease"
-# Whether this is the second sending. Only for response hooks.
-_SECOND = "kyc_client.second"
+# Where a request remembers the token that we put into its header, so that our header on a request object that is sent
+# again is not taken for the caller's. And, for response hooks, whether this is the second sending.
+_LEASE, _SECOND = "kyc_client.lease", "kyc_client.second"
 
 
 class LoginAuth(httpx.Auth):
@@ -33,9 +31,9 @@ class LoginAuth(httpx.Auth):
     A request gets the token if it goes to the origin (scheme, host and port) of the base URL and has no
     `Authorization` header of the caller's. Every other request is left alone. After a 401, the request is sent once
     more, with the current token or after one login, if its body can be sent again unchanged: no body, bytes, text,
-    JSON, a form, or multipart of bytes and seekable files. There is one login at a time, for everyone who waits, with
-    the same outcome for all. The token is renewed in the background in the last fifth of its life. Refused credentials
-    are not tried again for a while.
+    JSON, a form, or multipart of bytes and seekable files. 401s cause three logins at most, and then one per 10 s.
+    There is one login at a time, for everyone who waits, with the same outcome for all. The token is renewed in the
+    background in the last fifth of its life. Refused credentials are not tried again for a while.
 
     Args:
         base_url: the API's address, `https://<kyc_domain>`. None reads `API_BASE_URL`.
@@ -80,6 +78,8 @@ class LoginAuth(httpx.Auth):
             connection_args,
             credentials,
             timeout,
+            known=LOGIN_ARGUMENTS,
+            needs_credentials=False,
             allow_insecure_http=allow_insecure_http,
             login_headers=headers,
             login_transport=transport,
@@ -133,7 +133,7 @@ class LoginAuth(httpx.Auth):
         source = self._source
         lease = source.fresh() or wait_sync(source.acquire())
         response = yield self._stamp(request, lease)
-        if response.status_code != 401 or not self._wants_another_token(request, response, lease):
+        if response.status_code != 401 or not self._take_rejection(request, response, lease):
             return
         response.read()  # Before waiting. An unread answer holds its connection, and others may be waiting for it.
         lease = wait_sync(source.acquire(other_than=lease))
@@ -147,7 +147,7 @@ class LoginAuth(httpx.Auth):
         source = self._source
         lease = source.fresh() or await wait_async(source.acquire())
         response = yield self._stamp(request, lease)
-        if response.status_code != 401 or not self._wants_another_token(request, response, lease):
+        if response.status_code != 401 or not self._take_rejection(request, response, lease):
             return
         await response.aread()  # As in `sync_auth_flow`.
         lease = await wait_async(source.acquire(other_than=lease))
@@ -172,8 +172,11 @@ class LoginAuth(httpx.Auth):
             request.extensions[_SECOND] = second
         return request
 
-    def _wants_another_token(self, request: httpx.Request, response: httpx.Response, lease: Lease) -> bool:
-        """Take note of a 401, and say whether the request is sent again with another token."""
+    def _take_rejection(self, request: httpx.Request, response: httpx.Response, lease: Lease) -> bool:
+        """Take note of a 401, and say whether the request is sent again. May drop the token, and may raise.
+
+        The token is dropped whether or not the request can be sent again, so that the next request gets a better one.
+        """
         if not self._is_rejection(response, lease) or not self._source.rejected(lease):
             return False
         # After a 303, the 401 answers a GET, and the POST before it was accepted. Sent again, it would be doubled.

@@ -61,16 +61,16 @@ def connect(  # noqa: PLR0913 - each is optional, and given by name
         login_transport: a transport for the login alone. Needed if `transport=` works on an event loop only, because
             a login never runs on the caller's loop.
         **httpx_args: further arguments of `httpx.Client` and `httpx.AsyncClient`. Those that decide how a connection
-            is made (`transport`, `verify`, `cert`, `proxy`, `trust_env`, `mounts`) hold for the login too, and so does
-            a `User-Agent` in `headers`.
+            is made (`transport`, `mounts`, `verify`, `cert`, `proxy`, `trust_env`, `http1`, `http2`) hold for the login
+            too, and so does a `User-Agent` in `headers`.
 
     Raises:
         ConfigurationError: the environment lacks something (all of it is named), the base URL must not receive a
             password, or a proxy, a certificate or a transport cannot be used.
         TypeError: an argument that httpx does not know, or `auth`, which this function sets itself.
     """
-    headers = httpx.Headers(httpx_args.pop("headers", None))
-    headers.setdefault("User-Agent", USER_AGENT)
+    headers = httpx.Headers({"User-Agent": USER_AGENT})
+    headers.update(httpx_args.pop("headers", None))
     endpoint = configure(
         "connect()",
         base_url,
@@ -78,6 +78,7 @@ def connect(  # noqa: PLR0913 - each is optional, and given by name
         credentials,
         timeout,
         known=_httpx_arguments(),
+        needs_credentials=True,
         allow_insecure_http=allow_insecure_http,
         login_headers=login_headers,
         login_transport=login_transport,
@@ -93,15 +94,9 @@ def connect(  # noqa: PLR0913 - each is optional, and given by name
     # of cookies.
     given: dict[str, Any] = {"headers": headers, "cookies": httpx.Cookies(httpx_args.pop("cookies", None))}
     given |= {"timeout": endpoint.timeout, "follow_redirects": httpx_args.pop("follow_redirects", False)}
-    return Client(
-        base_url=str(endpoint.base_url),
-        token="",
-        raise_on_unexpected_status=raise_on_unexpected_status,
-        httpx_args=httpx_args,
-        login=auth,
-        pools=_Pools(endpoint, {**given, **httpx_args}),
-        **given,
-    )
+    pools = _Pools(endpoint, given | httpx_args)
+    given |= {"raise_on_unexpected_status": raise_on_unexpected_status, "httpx_args": httpx_args}
+    return Client(base_url=str(endpoint.base_url), token="", login=auth, pools=pools, **given)
 
 
 @functools.cache
@@ -111,11 +106,10 @@ def _httpx_arguments() -> frozenset[str]:
 
 
 def _hooks(auth: LoginAuth, given: Mapping[str, list[Any]] | None) -> dict[str, list[Any]]:
-    hooks = dict(given or {})
-    if hooks.get("response"):
-        first = auth._response_hook()  # noqa: SLF001 - of this package  # pyright: ignore[reportPrivateUsage]
-        hooks["response"] = [first, *hooks["response"]]
-    return hooks
+    if not given or not given.get("response"):
+        return dict(given or {})
+    first = auth._response_hook()  # noqa: SLF001 - of this package  # pyright: ignore[reportPrivateUsage]
+    return {**given, "response": [first, *given["response"]]}
 
 
 @attrs.define(eq=False)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable
 
 
@@ -21,10 +21,6 @@ class Moment(NamedTuple):
 
     monotonic: float
     wall: float
-
-
-def _pause(ended: threading.Event, seconds: float) -> bool:
-    return ended.wait(seconds)
 
 
 class Clock:
@@ -44,7 +40,7 @@ class Clock:
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         random: Callable[[], float] = random.random,
-        pause: Callable[[threading.Event, float], bool] = _pause,
+        pause: Callable[[threading.Event, float], bool] = threading.Event.wait,
     ) -> None:
         self.monotonic = monotonic
         self.wall = wall

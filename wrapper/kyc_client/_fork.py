@@ -11,29 +11,21 @@ import itertools
 import os
 import threading
 import weakref
-from typing import Any, Protocol
-
-
-class Forked(Protocol):
-    """Something that a fork copies into the child, where it has to start anew."""
-
-    def after_fork(self) -> None:
-        """Start anew. Runs in the child's only thread."""
-
+from typing import Any
 
 _importing = threading.RLock()
 _numbers = itertools.count()
 # Weak, so that this keeps nothing alive. A dictionary, because its references can be listed in one step. Other threads
 # may add to it meanwhile, which breaks a walk through a set.
-_registered: weakref.WeakValueDictionary[int, Forked] = weakref.WeakValueDictionary()
+_registered: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 
 
-def register(forked: Forked) -> None:
+def register(forked: Any) -> None:
     """Call `after_fork()` of this object in every child, for as long as the object lives."""
     _registered[next(_numbers)] = forked
 
 
-def living() -> list[Forked]:
+def living() -> list[Any]:
     """Every registered object of this process that is in use."""
     return [forked for reference in _registered.valuerefs() if (forked := reference()) is not None]
 

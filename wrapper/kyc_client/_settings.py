@@ -31,7 +31,8 @@ def configure(  # noqa: PLR0913 - what both entrances are given
     credentials: CredentialsSource,
     timeout: float | httpx.Timeout | None,
     *,
-    known: frozenset[str] = LOGIN_ARGUMENTS,
+    known: frozenset[str],
+    needs_credentials: bool,
     allow_insecure_http: bool,
     login_headers: Any,
     login_transport: Any,
@@ -45,8 +46,8 @@ def configure(  # noqa: PLR0913 - what both entrances are given
         arguments: httpx's. Those that decide how a connection is made are taken out.
         credentials: as for `LoginAuth`.
         timeout: as for `LoginAuth`.
-        known: the names of httpx's arguments that the entrance takes. With other than the login's, credentials of the
-            environment must be there now, and not only when a login needs them.
+        known: the names of httpx's arguments that the entrance takes.
+        needs_credentials: credentials of the environment must be there now, and not only when a login needs them.
         allow_insecure_http: as for `LoginAuth`.
         login_headers: as `headers` of `LoginAuth`.
         login_transport: the login's own transport, or None.
@@ -61,7 +62,7 @@ def configure(  # noqa: PLR0913 - what both entrances are given
     if misuse or settled is None:
         return TypeError(misuse or "timeout= takes seconds, an httpx.Timeout, or None.")
     needed: tuple[str, ...] = () if base_url is not None else (BASE_URL,)
-    if credentials is None and known is not LOGIN_ARGUMENTS:
+    if credentials is None and needs_credentials:
         needed += (LOGIN, PASSWORD)
     text, missing = check_environment(*needed)
     url, unfit = parse_base_url(text if base_url is None else base_url, allow_insecure_http=allow_insecure_http)
@@ -101,5 +102,4 @@ def _misuse_of(entrance: str, arguments: dict[str, Any], known: frozenset[str], 
 def _as_timeout(timeout: float | httpx.Timeout | None) -> httpx.Timeout | None:
     """An `httpx.Timeout` of numbers. httpx itself would find out only when it waits."""
     result = httpx.Timeout(timeout)
-    good = all(seconds is None or isinstance(seconds, int | float) for seconds in result.as_dict().values())
-    return result if good else None
+    return result if all(isinstance(seconds, int | float | None) for seconds in result.as_dict().values()) else None

@@ -29,8 +29,6 @@ from __future__ import annotations
 from datetime import datetime  # noqa: TC003 - for those who evaluate the annotations
 from typing import Literal, NamedTuple, TypeAlias
 
-from .errors import KYCClientError  # noqa: TC001 - likewise
-
 __all__ = ["Event", "LoginFailed", "LoginStarted", "LoginSucceeded", "Reason", "TokenRejected"]
 
 Reason: TypeAlias = Literal["cold", "renewal", "rejected"]
@@ -83,7 +81,7 @@ class LoginFailed(NamedTuple):
     base_url: str
     reason: Reason
     seconds: float
-    error: type[KYCClientError]
+    error: type[BaseException]
     status_code: int | None
     retry_after: float
 

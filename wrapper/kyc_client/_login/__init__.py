@@ -1,11 +1,22 @@
-"""One login: the credentials, the connection to the API, and what the answer means. It does not know a token's life.
+"""One login. Knows nothing of a token's life.
 
-credentials   the login and password, and where they come from
-base_url      the address that may receive a password
-tls           one TLS context for all that have the same settings
-connection    how connections are made, settled once, for calls and logins
-endpoint      one attempt to log in
-answer        what an answer means: a grant, a failure, or what a transport raised
-wire          JSON, tokens and dates as they come off the wire
-secret        value objects and headers that do not show what they hold
+What every `connect()` loads:
+
+    secret         values that do not show what they hold
+    credentials    the environment, and `Credentials`
+    base_url       a base URL that may receive a password
+    tls            one TLS context per set of settings
+    connection     how connections are made, settled once
+    outcome        how a login ends, as a value
+    endpoint       where and how to log in
+
+What the first login loads:
+
+    wire           JSON, JWT claims and HTTP dates, read off the wire
+    raised         an exception of a transport, and texts fit for a message
+    answer         what an answer means
+    attempt        one attempt, over a connection of its own
+
+What is loaded only where it is given: `proxies`, `transports`, `certificates`, `gateway` (headers of the login) and
+`secret_file`.
 """

@@ -64,5 +64,6 @@ class Failure:
         """
         if not issubclass(self.kind, LoginError):
             return self.kind(self.message)
-        again = f" (Known from an earlier login. The next one is tried in {retry_after:.0f} s.)" if cached else ""
-        return self.kind(self.message + again, retry_after=retry_after, cached=cached, **self.details)
+        again = f" (Known from an earlier login. The next one with these credentials is tried in {retry_after:.0f} s.)"
+        message = self.message + again if cached else self.message
+        return self.kind(message, retry_after=retry_after, cached=cached, **self.details)

@@ -49,12 +49,7 @@ def shared_context(
     return context, problem
 
 
-def _new_context(
-    verify: bool | str,  # noqa: FBT001 - httpx's own type
-    cert: tuple[str, ...],
-    *,
-    trust_env: bool,
-) -> tuple[ssl.SSLContext, str | None]:
+def _new_context(verify: str | bool, cert: tuple[str, ...], *, trust_env: bool) -> tuple[ssl.SSLContext, str | None]:  # noqa: FBT001 - httpx's own
     """A context, and what is wrong with the settings."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     # Python opens this file by itself whenever it makes a context that verifies.

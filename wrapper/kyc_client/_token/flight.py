@@ -39,8 +39,8 @@ class Flight:
     """One login under way.
 
     1. It lands exactly once: whoever resolves `future` first has landed it. All who wait, wait on that future.
-    2. Landing it is the last thing that its thread does, in a `finally`. A flight that never landed would block every
-       call that needs a token.
+    2. Its thread lands it in a `finally`, whatever happens. A flight that never landed would block every call that
+       needs a token.
     3. A flight that has landed makes no further attempt. `credentials`, `thread` and the connection are then nobody's.
 
     Args:

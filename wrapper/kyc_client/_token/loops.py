@@ -39,8 +39,7 @@ def current_loop() -> object | None:
 
 def is_over(loop: object) -> bool:
     """Whether an asyncio loop has been closed. False for a trio run, because connections do not refer to it."""
-    is_closed = getattr(loop, "is_closed", None)
-    return is_closed is not None and is_closed()
+    return bool(getattr(loop, "is_closed", bool)())
 
 
 async def wait_for(future: Future[Any], seconds: float = math.inf) -> None:

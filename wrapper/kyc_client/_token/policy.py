@@ -1,34 +1,41 @@
 """The policy: what a request, a 401 and the end of a login change. Pure: no lock, clock, thread or I/O.
 
+A failed login is remembered until the next login may be tried. Until then,
+
+    the token that still works is not renewed
+    a login is pointless in a cool-down. After a refusal, it is pointless for 1 s at a time, because a login after that
+        asks for the credentials again, and they may be new
+
 A request asks `decide()`. The answer depends on the token's phase (`lease`):
 
     fresh              use it
     soft               use it, and renew it in the background. Not within 1 s of the login that brought it, and not
                        while a failure is remembered
     hard               wait for a login. While a failure is remembered: use it
-    none, expired      wait for a login. While a login is known to be pointless: fail with the remembered error
+    none, expired      wait for a login. While a login is pointless: fail with the remembered error
 
 A login ends, and `landed()` remembers how:
 
-    token              installed. Earlier failures of other credentials stay remembered
-    refused            every 4xx but 408 and 429: remembered for these credentials for 60 s, doubling to 15 min. Other
-                       credentials are tried at once, so the credentials are asked for again, once a second
-    unavailable        no connection, no answer in time, 408, 429, 5xx: a cool-down of 1 s, doubling to 30 s, or as long
-                       as `Retry-After` asks
+    token              installed. Failures are forgotten, except refusals of other credentials
+    refused            every 4xx except 408 and 429: remembered for these credentials for 60 s, doubling to 15 min.
+                       Other credentials are tried at once
+    unavailable        no connection, no answer in time, 408, 429, 5xx: a cool-down of 1 s, doubling to 30 s. If
+                       `Retry-After` asks for more, that long
     no usable token    the same cool-down
-    nothing was sent   there were no credentials: not remembered, and what was remembered stays. The token is not
-                       renewed for 1 s
+    no credentials     nothing was sent, so this is not remembered, and it replaces no memory. The token is not renewed
+                       for 1 s
 
-A 401 to a request that carried our token asks `rejected()`:
+A 401 to a request that carried our token asks `rejected()`. The first row that fits counts:
 
-    not the current token     send the request again with the current one
+    not the current token     send the request again, with the current token or after a login
     expired meanwhile         send it again after the login that is due anyway
     a login is pointless      fail the request with the remembered error. The token stays
-    credentials were refused  send it again only if other credentials bring a new token. The token stays
-    a drop is left            drop the token, and send the request again with the token of one login
+    a refusal is remembered   send it again only if other credentials bring a new token. The token stays
+    a drop is left            drop the token, and send the request again after one login
     no drop is left           hand the 401 to the caller. The token stays
 
-There are three drops at first, and one more every 10 s. `reset()` forgets all of it.
+There are three drops at first, and one more every 10 s. A request that cannot be sent again spends a drop too: the next
+request gets a token that works. `reset()` forgets all of it, except the counts of `status()`.
 """
 
 from __future__ import annotations
@@ -107,9 +114,9 @@ class LoginStatus(NamedTuple):
         phase: `"none"`, `"fresh"`, `"soft"`, `"hard"` or `"expired"`: the phase of the current token.
         expires_at: when the token says that it expires. None if unknown, or if there is no token.
         last_failure: the class of the error with which the last login failed. None if it succeeded.
-        next_attempt_in: seconds until the next login may be tried. None if it may be tried now.
+        next_attempt_in: seconds until the next login is tried with the same credentials. None if it may be tried now.
         logins: how many logins have succeeded.
-        failed_logins: how many logins have failed, after all their attempts.
+        failed_logins: how many logins the API has refused, or has not answered, after all their attempts.
     """
 
     phase: str
@@ -198,7 +205,8 @@ class Policy:
             now: the time.
             other_than: the token with which this request has been answered 401.
         """
-        reason: Reason = "rejected" if self._was_rejected else "cold" if self.lease is None else "renewal"
+        was_rejected = self._was_rejected or other_than is not None
+        reason: Reason = "rejected" if was_rejected else "cold" if self.lease is None else "renewal"
         lease = self.usable(now, other_than=other_than)
         if lease is None:
             failed = self._known_failure(now)
@@ -262,13 +270,12 @@ class Policy:
             self._install(outcome, credentials, now)
             return None
         failed = outcome if isinstance(outcome, FailedLogin) else self._remember(outcome, credentials, now)
-        says_nothing = failed.until <= now.monotonic
-        if self._failed is None or self._failed.until <= now.monotonic or not says_nothing:
+        is_remembered = failed.until > now.monotonic
+        if is_remembered or self._failed is None or self._failed.until <= now.monotonic:
             self._failed = failed
-        # A refusal may be of old credentials, so the new ones are asked for. A cool-down lasts until its end.
-        asks_soon = not _cools_down(self._failed.failure)
         until = self._failed.until
-        self._asking_after = min(until, now.monotonic + _ASKING_PAUSE) if asks_soon else until
+        is_cooldown = _cools_down(self._failed.failure)
+        self._asking_after = until if is_cooldown else min(until, now.monotonic + _ASKING_PAUSE)
         self._renewal_after = max(until, now.monotonic + _RENEWAL_PAUSE)
         return failed
 

@@ -47,7 +47,7 @@ class Reporter:
         self._base_url = base_url
         self._on_event = on_event
         # Four classes that cost 2 ms, for those who want them.
-        self._events = on_event and _fork.load("kyc_client.events")
+        self._events = None if on_event is None else _fork.load("kyc_client.events")
 
     def login_started(self, reason: Reason) -> None:
         self._tell(logging.DEBUG, "login started (%s)", (reason,), "LoginStarted", reason)

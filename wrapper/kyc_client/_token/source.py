@@ -72,10 +72,11 @@ class TokenSource:
         self._policy = Policy()
         self._flight: Flight | None = None
         self._hanging: set[threading.Thread] = set()
-        self._use(clock)
+        self.use(clock)
         _fork.register(self)
 
-    def _use(self, clock: Clock) -> None:
+    def use(self, clock: Clock) -> None:
+        """Use this clock from now on."""
         self._clock = clock
         # Their own attributes, for the hot path.
         self._monotonic, self._wall = clock.monotonic, clock.wall
@@ -225,26 +226,6 @@ class TokenSource:
         with self._lock:
             self._policy.reset()
 
-    def start_over(self, clock: Clock | None = None) -> Clock:
-        """Forget everything, end the login under way, and use another clock. For `kyc_client.testing`.
-
-        When this returns, that login sends nothing more, unless the caller's own code holds it up.
-
-        Returns:
-            The clock before.
-        """
-        with self._lock:
-            before, flight = self._clock, self._flight
-            self._use(clock or before)
-            self._policy.reset()
-            self._flight = None
-        if flight is not None:
-            flight.land(FailedLogin(INTERRUPTED, flight.deadline))
-            flight.close()
-            if flight.thread is not None and flight.thread is not threading.current_thread():
-                flight.thread.join(GRACE)
-        return before
-
     def after_fork(self) -> None:
         """Start anew in a forked child. The token is as good as before, but the parent's login never lands here."""
         self._lock = threading.RLock()
@@ -258,8 +239,7 @@ def wait_sync(steps: Steps) -> Lease:
         try:
             flight = next(steps)
         except StopIteration as arrival:
-            lease: Lease = arrival.value
-            return lease
+            return arrival.value  # type: ignore[no-any-return]  # what `Steps` return
         with contextlib.suppress(TimeoutError):
             flight.future.result(flight.seconds_to_wait())
 
@@ -270,11 +250,5 @@ async def wait_async(steps: Steps) -> Lease:
         try:
             flight = next(steps)
         except StopIteration as arrival:
-            lease: Lease = arrival.value
-            return lease
+            return arrival.value  # type: ignore[no-any-return]  # what `Steps` return
         await wait_for(flight.future, flight.seconds_to_wait())
-
-
-def living_sources() -> list[TokenSource]:
-    """Every source of this process that is in use."""
-    return [source for source in _fork.living() if isinstance(source, TokenSource)]

@@ -24,10 +24,10 @@ from kyc_client._auth import LoginAuth
 from kyc_client._client import connect
 from kyc_client._clock import Clock
 from kyc_client._login.credentials import BASE_URL, LOGIN, PASSWORD, Credentials
-from kyc_client._token.source import living_sources
 from kyc_openapi import AuthenticatedClient  # noqa: TC001 - for those who evaluate the annotations
 
 from ._server import LoopbackServer
+from ._time import living_sources, start_over
 from ._transport import Answer, FakeTransport
 
 __all__ = ["Call", "FakeKYC", "Handler", "Route"]
@@ -229,7 +229,7 @@ class FakeKYC:
         client = connect(self.base_url, credentials=credentials, **arguments)
         auth = client.get_httpx_client().auth
         assert isinstance(auth, LoginAuth)  # noqa: S101 - what connect() has just put there
-        auth._source.start_over(self._time.clock())  # noqa: SLF001 - of this package  # pyright: ignore[reportPrivateUsage]
+        start_over(auth._source, self._time.clock())  # noqa: SLF001 - of this package  # pyright: ignore[reportPrivateUsage]
         return client
 
     @contextlib.contextmanager
@@ -262,14 +262,14 @@ class FakeKYC:
         Those that exist forget their tokens and failures at both ends, and logins under way end there, so that no test
         sees what another left behind.
         """
-        before = [(source, source.start_over(self._time.clock())) for source in living_sources()]
+        before = [(source, start_over(source, self._time.clock())) for source in living_sources()]
         try:
             with mock.patch("kyc_client._auth.Clock", self._time.clock):
                 yield self
         finally:
             clocks = dict(before)
             for source in living_sources():
-                source.start_over(clocks.get(source) or Clock())
+                start_over(source, clocks.get(source) or Clock())
 
     def advance(self, seconds: float) -> None:
         """Let time pass, at once.

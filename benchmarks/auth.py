@@ -1,7 +1,7 @@
-"""What one turn of the auth flow costs with a fresh token, beside httpx's own no-op Auth and the simplest possible one.
+"""Measure one auth flow with a fresh token, compared with httpx's own no-op Auth and the simplest possible Auth.
 
-Best of several rounds, in which the candidates take turns, so that a busy machine slows all of them alike. The figures
-that count are ratios; microseconds depend on the machine.
+Each figure is the best of several rounds. The candidates take turns in each round, so that a busy machine slows all of
+them equally. Compare the ratios, because microseconds depend on the machine.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TOKEN = "fake-token-for-a-benchmark"  # noqa: S105 - says that it is a fake
 
 
 class NaiveAuth(httpx.Auth):
-    """A token and no questions: no origin, no caller's header, no expiry, no 401."""
+    """Sets the token without any check: of the origin, the caller's header, the expiry or a 401."""
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         request.headers["Authorization"] = f"Bearer {TOKEN}"
@@ -30,20 +30,23 @@ class NaiveAuth(httpx.Auth):
 
 
 def answer(request: httpx.Request) -> httpx.Response:
-    """The API, without a network."""
+    """Answer like the API, without a network."""
     token = {"access_token": TOKEN, "token_type": "bearer"}
     return httpx.Response(200, json=token if request.method == "POST" else {})
 
 
 def seconds_per_turn(auth: httpx.Auth, client: httpx.Client, turns: int) -> float:
-    """One round: the flows of requests that are new, as httpx drives them; making the requests does not count."""
+    """Return the seconds for each flow of one round, driven as httpx drives it.
+
+    Each flow has a new request. The time to make the requests is not included.
+    """
     requests = [client.build_request("GET", "/api/v1/resource") for _ in range(turns)]
     response = httpx.Response(200, request=requests[0])
     began = time.perf_counter()
     for request in requests:
         flow = auth.sync_auth_flow(request)
         next(flow)
-        try:  # noqa: SIM105 - contextlib.suppress would cost as much as what is measured
+        try:  # noqa: SIM105 - contextlib.suppress would take as long as the flow
             flow.send(response)
         except StopIteration:
             pass
@@ -51,10 +54,10 @@ def seconds_per_turn(auth: httpx.Auth, client: httpx.Client, turns: int) -> floa
 
 
 def main() -> None:
-    """Measure, and print."""
+    """Measure, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=30, help="how often each candidate takes its turn (30)")
-    parser.add_argument("--turns", type=int, default=3000, help="flows in a round (3000)")
+    parser.add_argument("--rounds", type=int, default=30, help="rounds for each candidate (default: 30)")
+    parser.add_argument("--turns", type=int, default=3000, help="flows in a round (default: 3000)")
     arguments = parser.parse_args()
 
     ours = kyc_client.LoginAuth(

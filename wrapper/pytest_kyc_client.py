@@ -1,7 +1,8 @@
-"""The pytest plugin of kyc-client: fixtures for the tests of services. Installed with it; there is nothing to turn on.
+"""The pytest plugin of kyc-client: fixtures for the tests of services. It comes with kyc-client and is always active.
 
-It stands apart from `kyc_client`, and imports it only when a fixture is asked for: every pytest run in an environment
-where the library is installed loads this module, and a coverage tool that starts later must find the library unloaded.
+It is outside the package `kyc_client`, and imports it only when a test uses a fixture. Every pytest run loads this
+module if the library is installed. A coverage tool that starts later can measure `kyc_client` only if no plugin has
+loaded it before.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ def _set_environment(monkeypatch: pytest.MonkeyPatch, environ: Mapping[str, str]
         monkeypatch.delenv(name, raising=False)
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
-    # kyc_client itself uses no proxy for this machine; an httpx client of the service's own would.
+    # kyc_client uses no proxy for this machine. The service's own httpx client would use one.
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, ",".join(filter(None, (os.environ.get(name), "127.0.0.1"))))
 
 
 @pytest.fixture(scope="session")
 def _kyc_server() -> Iterator[LoopbackServer]:
-    """One socket for the whole session, so that a client made once, at the import of a module, works in every test."""
+    """One socket for the whole session, so that a client created when a module is imported works in every test."""
     from kyc_client.testing._server import LoopbackServer  # noqa: PLC0415 - see the module's docstring
 
     with LoopbackServer() as server:
@@ -42,13 +43,13 @@ def _kyc_server() -> Iterator[LoopbackServer]:
 
 @pytest.fixture(scope="session")
 def _kyc_sandbox_port() -> list[int]:
-    """The port of the session's sandboxes, once there has been one."""
+    """The port of all sandboxes of this session, in a list; 0 until the first sandbox has chosen one."""
     return [0]
 
 
 @pytest.fixture
 def fake_kyc(_kyc_server: LoopbackServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKYC]:
-    """A fake of the KYC API, new for each test, that `kyc_client.connect()` finds; `kyc_client.testing` tells more."""
+    """A fake of the KYC API, new for each test. `kyc_client.connect()` finds it. See `help(kyc_client.testing)`."""
     from kyc_client.testing import FakeKYC  # noqa: PLC0415 - see the module's docstring
 
     fake = FakeKYC()
@@ -59,8 +60,8 @@ def fake_kyc(_kyc_server: LoopbackServer, monkeypatch: pytest.MonkeyPatch) -> It
 
 @pytest.fixture
 def kyc_sandbox(_kyc_sandbox_port: list[int], monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    """The API's own server software, which `kyc_client.connect()` finds; needs the extra `kyc-client[sandbox]`."""
-    from kyc_client.testing._time import living_sources, start_over  # noqa: PLC0415 - see the module's docstring
+    """The API's own server software. `kyc_client.connect()` finds it. It needs the extra `kyc-client[sandbox]`."""
+    from kyc_client.testing._sources import living_sources, start_over  # noqa: PLC0415 - see the module's docstring
 
     try:
         from kyc_client.sandbox import Sandbox  # noqa: PLC0415 - likewise

@@ -15,7 +15,7 @@ class UnexpectedStatus(Exception):
         super().__init__(f"Unexpected status code: {status_code}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle with what `__init__` takes, since `args` holds the message only."""
+        """Pickle with the arguments of `__init__`, because `args` holds only the message."""
         return type(self), (self.status_code, self.content), self.__dict__
 
 

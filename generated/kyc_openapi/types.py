@@ -11,13 +11,13 @@ from attrs import define, field
 
 
 class Unset:
-    """What an optional field is that was left out: `UNSET`, of which there is one."""
+    """The class of `UNSET`, which is the value of an optional field that was left out."""
 
     def __bool__(self) -> Literal[False]:
         return False
 
     def __reduce__(self) -> str:
-        """Pickle and copy as the one that there is, `UNSET`, which is compared by identity."""
+        """Pickle and copy to the same object, `UNSET`, because it is compared by identity."""
         return "UNSET"
 
 
@@ -44,14 +44,14 @@ class File:
 
     def to_tuple(self) -> FileTypes:
         """Return a tuple representation that httpx will accept for multipart/form-data"""
-        # It becomes a header of its part, and httpx sends it as it is.
+        # The MIME type becomes a header of this part, and httpx does not escape it.
         if self.mime_type is not None and not self.mime_type.isprintable():
-            raise ValueError("mime_type has to be one line of printable characters")
+            raise ValueError("mime_type must be one line of printable characters")
         return self.file_name, self.payload, self.mime_type
 
 
 def path_segment(name: str, value: object) -> str:
-    """Quote a path parameter, or refuse it if the request would go to another path.
+    """Quote a path parameter. Refuse it if the request would go to another path.
 
     Raises:
         ValueError: the value is empty, `.` or `..`.
@@ -59,7 +59,7 @@ def path_segment(name: str, value: object) -> str:
     segment = quote(str(value), safe="")
     if segment in {"", ".", ".."}:
         raise ValueError(
-            f"{name}={segment!r} cannot be sent: as a part of the path it would lead to another operation"
+            f"{name}={segment!r} cannot be sent, because the path would then belong to another operation"
         )
     return segment
 
@@ -68,7 +68,7 @@ T = TypeVar("T")
 
 
 def _named_status(status_code: int) -> HTTPStatus | int:
-    """Give the status its name, if it has one: proxies also answer with numbers of their own."""
+    """Give the status its name, if it has one. Some proxies answer with numbers that have none."""
     try:
         return HTTPStatus(status_code)
     except ValueError:

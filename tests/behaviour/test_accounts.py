@@ -14,7 +14,7 @@ import pytest
 
 import kyc_client
 from kyc_client import Credentials, LoginAuth, connect
-from kyc_client.testing._time import start_over
+from kyc_client.testing._sources import start_over
 from kyc_openapi.api.resource import get_resource
 from tests.support.clocks import Time
 from tests.support.colours import Asyncio, Threads, Trio

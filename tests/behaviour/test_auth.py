@@ -22,7 +22,7 @@ from kyc_client import LoginAuth, connect
 from kyc_client._clock import Clock, Moment
 from kyc_client._token import policy
 from kyc_client._token.lease import Lease
-from kyc_client.testing._time import start_over
+from kyc_client.testing._sources import start_over
 from tests.behaviour.test_bodies import Pipe
 from tests.support.colours import Asyncio, Trio
 from tests.support.fault_server import FaultServer, after, answer, check, hang, issue

@@ -18,7 +18,7 @@ import kyc_client
 from kyc_client import BadCredentialsError, Credentials, LoginAuth, connect
 from kyc_client._login.wire import read_http_date
 from kyc_client.sandbox import LOGIN_PATH, RESOURCE_PATH, RequestRecord, Sandbox
-from kyc_client.testing._time import start_over
+from kyc_client.testing._sources import start_over
 from kyc_openapi import AuthenticatedClient, Client
 from kyc_openapi.api.auth import login
 from kyc_openapi.api.resource import get_resource

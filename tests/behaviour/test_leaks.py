@@ -18,7 +18,7 @@ import trio
 
 import kyc_client
 from kyc_client import LoginAuth, _fork, connect
-from kyc_client.testing._time import living_sources
+from kyc_client.testing._sources import living_sources
 from kyc_openapi.api.resource import get_resource
 from tests.support.colours import Asyncio, Trio
 from tests.support.gate import Gate, settles
@@ -52,7 +52,7 @@ TEN_THOUSAND = """
 import gc, json, sys, threading
 import httpx, kyc_client
 from kyc_client._token import flight, source
-from kyc_client.testing import _time
+from kyc_client.testing import _sources
 
 def carry(request):
     return httpx.Response(200, json={"access_token": "fake.token", "token_type": "bearer"})
@@ -67,7 +67,7 @@ def things():
     gc.collect()
     flights = sum(isinstance(thing, flight.Flight) for thing in gc.get_objects())
     return {"blocks": sys.getallocatedblocks(), "threads": threading.active_count(), "flights": flights,
-            "sources": len(_time.living_sources())}
+            "sources": len(_sources.living_sources())}
 
 def log_in(times):
     for _ in range(times):

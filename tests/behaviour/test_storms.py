@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from kyc_client import BadCredentialsError, Credentials, LoginAuth, LoginUnavailableError
-from kyc_client.testing._time import start_over
+from kyc_client.testing._sources import start_over
 from tests.support.clocks import Time
 from tests.support.fault_server import FaultServer, answer, check, issue, reset
 

@@ -132,21 +132,22 @@ def test_registration_keeps_nothing_alive() -> None:
 
 def test_objects_are_listed_while_other_threads_register_more() -> None:
     """I1: a fork, or `kyc_client.testing`, may come while another thread makes a client."""
-    kept, done = list[Thing](), threading.Event()
+    kept, done = [Thing() for _ in range(2000)], threading.Event()
+    for thing in kept:
+        _fork.register(thing)
 
     def register() -> None:
         while not done.is_set():
-            kept.append(Thing())
-            _fork.register(kept[-1])
-            if len(kept) > 500:
-                kept.clear()
+            thing = Thing()
+            _fork.register(thing)
+            kept[len(kept) // 2 :] = [*kept[len(kept) // 2 + 1 :], thing]
 
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     thread = threading.Thread(target=register)
     thread.start()
     try:
-        for _ in range(300):
+        for _ in range(100):
             _fork.living()
     finally:
         done.set()

@@ -371,7 +371,7 @@ def test_401_while_the_credentials_are_known_to_be_refused() -> None:
     assert policy.rejected(token, at(850.5)) == cached
     assert policy.rejected(token, at(851)) is SEND_AGAIN
     assert policy.decide(at(851)) == Decision(token)
-    assert policy.decide(at(851), other_than=token) == RENEWAL
+    assert policy.decide(at(851), other_than=token) == REJECTED
     policy.landed(cached, A, at(851))
     assert policy.usable(at(851), other_than=token) is None
     assert policy.decide(at(851.5), other_than=token) == Decision(failure=cached)

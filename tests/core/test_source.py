@@ -28,7 +28,7 @@ from kyc_client._token.lease import Phase
 from kyc_client._token.reporter import Reporter
 from kyc_client._token.source import TokenSource, wait_sync
 from kyc_client.events import LoginFailed, LoginStarted, LoginSucceeded
-from kyc_client.testing._time import living_sources, start_over
+from kyc_client.testing._sources import living_sources, start_over
 from tests.core.test_secret import CANARY, rendered
 from tests.support.clocks import Time
 from tests.support.endpoint import PATIENCE, WAYS, A, B, Caller, Endpoint, Gate, crowd, settle, take
@@ -290,6 +290,7 @@ def test_other_failures_are_not_tried_again(source: TokenSource, endpoint: Endpo
     [
         pytest.param(None, 3, [0.25, 0.5], 1, id="none"),
         pytest.param(0.0, 3, [0.25, 0.5], 1, id="at once, but not without a pause"),
+        pytest.param(0.3, 3, [0.3, 0.5], 1, id="shorter than a pause"),
         pytest.param(7.0, 3, [7, 7], 7, id="fits into the deadline twice"),
         pytest.param(15.0, 2, [15], 15, id="fits once"),
         pytest.param(20.0, 1, [], 20, id="leaves no time for an attempt"),
@@ -339,11 +340,12 @@ def test_no_attempt_after_the_deadline(endpoint: Endpoint, time: Time) -> None:
 
 def test_no_attempt_after_landing(endpoint: Endpoint, time: Time) -> None:
     """The deadline may pass in a pause, which then ends at once. The real clock's pause waits for that event."""
-    paused = threading.Event()
+    paused, ends = threading.Event(), list[bool]()
 
     def pause(ended: threading.Event, _: float) -> bool:
         paused.set()
-        return ended.wait(PATIENCE)
+        ends.append(ended.wait(PATIENCE))
+        return ends[-1]
 
     clock = Clock(monotonic=time.clock.monotonic, wall=time.clock.wall, random=time.clock.random, pause=pause)
     source = TokenSource(endpoint, lambda: A, clock)
@@ -355,6 +357,7 @@ def test_no_attempt_after_landing(endpoint: Endpoint, time: Time) -> None:
     assert flight.thread is not None
     flight.thread.join(PATIENCE)
     assert not flight.thread.is_alive()
+    assert ends == [True]
     assert len(endpoint.tried) == 1
 
 
@@ -386,10 +389,18 @@ def test_jitter_of_a_token_is_chance(endpoint: Endpoint) -> None:
     assert len(ends) == 3
 
 
-def test_life_of_a_token_counts_from_the_start_of_its_attempt(source: TokenSource, endpoint: Endpoint) -> None:
-    """F3: not from the start of the login, whose first attempts may have taken long."""
-    endpoint.script = [Failure(LoginUnavailableError, "429.", {}, 15.0), endpoint.grant]
-    assert take(source).seconds_left(source._clock.now()) == 1000
+def test_life_of_a_token_counts_from_the_start_of_its_attempt(
+    source: TokenSource, endpoint: Endpoint, time: Time
+) -> None:
+    """F3: not from its end, and not from the start of the login, whose first attempts may have taken long."""
+
+    def slow() -> Grant:
+        grant = endpoint.grant()
+        time.advance(3)
+        return grant
+
+    endpoint.script = [Failure(LoginUnavailableError, "429.", {}, 15.0), slow]
+    assert take(source).seconds_left(time.clock.now()) == 997
 
 
 # Where the credentials come from
@@ -788,9 +799,11 @@ def test_start_over_does_not_wait_for_what_cannot_be_ended(
 
 def test_start_over_in_the_login_itself(source: TokenSource, endpoint: Endpoint) -> None:
     """A test's transport may do that. It does not wait for its own thread."""
+    returned: list[bool] = []
 
     def again() -> Failure:
         start_over(source)
+        returned.append(True)
         return UNAVAILABLE
 
     endpoint.script = [again, endpoint.grant]
@@ -798,15 +811,18 @@ def test_start_over_in_the_login_itself(source: TokenSource, endpoint: Endpoint)
         take(source)
     assert take(source) is source.fresh()
     assert len(endpoint.tried) == 2
+    assert returned == [True]
 
 
-def test_start_over_before_the_login_has_begun(source: TokenSource, endpoint: Endpoint) -> None:
+def test_start_over_before_the_login_has_begun(endpoint: Endpoint, time: Time) -> None:
     """A login whose thread has not come so far finds out by itself. It asks for no credentials and sends nothing."""
+    asked: list[int] = []
+    source = TokenSource(endpoint, lambda: asked.append(1) or A, time.clock)
     flight = unflown(source)
     start_over(source)
     assert flight.has_landed
     source._fly(flight)
-    assert endpoint.tried == []
+    assert (asked, endpoint.tried) == ([], [])
     assert source.status() == ("none", None, None, None, 0, 0)
 
 
@@ -831,6 +847,8 @@ def test_fork_in_the_middle_of_a_login(source: TokenSource, endpoint: Endpoint, 
     threading.Thread(target=hold_the_lock).start()
     assert locked.wait(PATIENCE)
     source.after_fork()
+    assert source._lock.acquire(blocking=False)
+    source._lock.release()
     assert source._hanging == set()
     assert take(source) is lease
     settle(source)
@@ -861,10 +879,12 @@ def test_threads_of_a_login(endpoint: Endpoint, time: Time) -> None:
 
 def test_watch_ends_with_its_login(endpoint: Endpoint, time: Time) -> None:
     """No timer stays for the rest of the deadline."""
+    before = set(threading.enumerate())
     watches: list[threading.Thread] = []
 
     def credentials() -> Credentials:
-        watches.extend(thread for thread in threading.enumerate() if isinstance(thread, threading.Timer))
+        during = set(threading.enumerate()) - before
+        watches.extend(thread for thread in during if isinstance(thread, threading.Timer))
         return A
 
     take(TokenSource(endpoint, credentials, time.clock, deadline=600.0))
@@ -963,6 +983,27 @@ def test_thread_that_is_interrupted_before_it_starts(
         with pytest.raises(interrupt):
             take(source)
     assert {caller.lease() for caller in callers} == {take(source)}
+    assert endpoint.tried == [A]
+
+
+def test_thread_that_starts_although_its_caller_was_interrupted(
+    source: TokenSource, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A6: it finds its login over, sends nothing, and leaves no cool-down behind."""
+    late: list[threading.Thread] = []
+
+    def start(self: threading.Thread) -> None:
+        late.append(self)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        with pytest.raises(KeyboardInterrupt):
+            take(source)
+    late[0].start()
+    late[0].join(PATIENCE)
+    assert source.status() == ("none", None, None, None, 0, 0)
+    assert take(source) is source.fresh()
     assert endpoint.tried == [A]
 
 

@@ -89,6 +89,10 @@ class History(NamedTuple):
         """A login failed."""
         return self._replace(failed_at=now, failed_until=until, last_refused=refused)
 
+    def with_nothing_sent(self, now: float) -> History:
+        """A login found no credentials, or was a test's own. What was remembered stays."""
+        return self._replace(failed_at=now) if now < self.failed_until else self.with_failure(now, now)
+
     def with_reset(self) -> History:
         """Everything was forgotten."""
         return History(dropped=self.dropped, resets=self.resets + 1)

@@ -97,7 +97,8 @@ def pauses_are_as_promised(world, act, history, now):
     """A cool-down lasts 1 s, doubling to 30 s, or as `Retry-After` asks. A refusal lasts 60 s, doubling to 15 min."""
     if act.failed is None:
         return history.current is not None and history.installed_at == now
-    return abs(act.failed.until - history.failed_until) < 1e-6
+    sent = issubclass(act.failed.failure.kind, LoginError)
+    return abs(act.failed.until - (history.failed_until if sent else now)) < 1e-6
 
 
 # Tokens
@@ -191,7 +192,8 @@ def a_token_stays_while_a_login_is_pointless(world, act, history, now):
 def a_token_stays_while_its_successor_is_refused(world, act, history, now):
     """A 401 drops no token while the configured credentials are known to be refused, whatever happened since.
 
-    Stricter than the rule above, which looks at the last failure only. Not checked by the searches: see `KNOWN_GAPS`.
+    Stricter than the rule above, which looks at the last failure only. The searches do not check it:
+    `test_memory_of_refusals` does.
     """
     return not history.is_pointless(world.configured, now) or world.policy.lease is act.before
 

@@ -223,7 +223,7 @@ class World:
         elif issubclass(FAILURES[way].kind, LoginError):
             history = history.with_cooldown(now, FAILURES[way].retry_after or 0.0)
         else:
-            history = history.with_failure(now, now)
+            history = history.with_nothing_sent(now)
         self.history = history
         self._show(Landed(failed))
 

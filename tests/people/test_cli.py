@@ -139,7 +139,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["sandbox", "--token-lifetime", "-1"], "'-1' is not a whole number"),
         (["sandbox", "--token-lifetime", "1.5"], "'1.5' is not a whole number"),
         (["sandbox", "--token-lifetime", "²"], "'²' is not a whole number"),
-        (["token", "--timeout", "0"], "'0' is not a number of seconds above 0, up to 3600"),
+        (["token", "--timeout", "0"], "'0' is not a number of seconds greater than 0 and at most 3600"),
         (["token", "--timeout", "nan"], "'nan' is not a number of seconds"),
         (["get", "/x", "--timeout", "inf"], "'inf' is not a number of seconds"),
         (["check", "--timeout", "soon"], "'soon' is not a number of seconds"),
@@ -192,7 +192,7 @@ def test_sandbox_introduces_itself(once_it_serves: OnceItServes, capsys: pytest.
     out, err = capsys.readouterr()
     environ = variables(out)
     assert err.splitlines() == [
-        f"The sandbox serves at {environ['API_BASE_URL']}. These lines (on stdout) are for the shell of your service:",
+        f"The sandbox serves at {environ['API_BASE_URL']}. Run these lines (on stdout) in the shell of your service:",
         "Other users, with the same password:",
         "  inactive@sandbox.example    LOGIN_BAD_CREDENTIALS",
         "  unverified@sandbox.example  LOGIN_USER_NOT_VERIFIED",
@@ -332,7 +332,7 @@ def of_the_server(server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> Fault
 FAILURES = {
     "bad credentials": ((400, {"detail": "LOGIN_BAD_CREDENTIALS"}), 7, "Check API_LOGIN and API_PASSWORD"),
     "not verified": ((400, {"detail": "LOGIN_USER_NOT_VERIFIED"}), 8, "Have the provider verify the user"),
-    "down": ((503, {}, {"Retry-After": "900"}), 5, "`kyc-client check` looks for the reason.\n"),
+    "down": ((503, {}, {"Retry-After": "900"}), 5, "Run `kyc-client check` to find the reason.\n"),
     "validation": ((422, {"detail": []}), 9, "did not accept the form"),
     "wrong place": ((404, {}), 9, "Check that the base URL"),
     "no token": ((200, {}), 9, "holds no token"),
@@ -506,16 +506,16 @@ def test_get_below_the_base_url(of_the_server: FaultServer, monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("path", "complaint"),
     [
-        ("https://elsewhere.invalid/items", "leads to another origin than {origin}, and the token goes nowhere else"),
-        ("//elsewhere.invalid/items", "leads to another origin than {origin}"),
-        ("https://127.0.0.1:{port}/items", "leads to another origin than {origin}"),
-        ("http://localhost:{port}/items", "leads to another origin than {origin}"),
-        ("http://127.0.0.1/items", "leads to another origin than {origin}"),
-        ("items:search", "leads to another origin than {origin}"),
-        ("http://fake-user@127.0.0.1:{port}/items", "holds a user or password"),
+        ("https://elsewhere.invalid/items", "has another origin than {origin}. The token is sent to no other origin"),
+        ("//elsewhere.invalid/items", "has another origin than {origin}"),
+        ("https://127.0.0.1:{port}/items", "has another origin than {origin}"),
+        ("http://localhost:{port}/items", "has another origin than {origin}"),
+        ("http://127.0.0.1/items", "has another origin than {origin}"),
+        ("items:search", "has another origin than {origin}"),
+        ("http://fake-user@127.0.0.1:{port}/items", "contains a user or password"),
         ("/items\n", "is not a path"),
         ("", "PATH is empty"),
-        ("http://[/items", "leads to another origin than {origin}"),
+        ("http://[/items", "has another origin than {origin}"),
     ],
 )
 def test_get_of_what_is_not_the_apis(
@@ -545,9 +545,9 @@ def test_get_include(of_the_server: FaultServer, capsysbinary: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("status", "headers", "complaint"),
     [
-        (401, {}, "/items was answered 401.\n"),
-        (404, {}, "/items was answered 404.\n"),
-        (500, {}, "/items was answered 500.\n"),
+        (401, {}, "The API answered /items with 401.\n"),
+        (404, {}, "The API answered /items with 404.\n"),
+        (500, {}, "The API answered /items with 500.\n"),
         (302, {"Location": "https://elsewhere.invalid/"}, "302, a redirect, which this command does not follow.\n"),
     ],
 )
@@ -568,7 +568,7 @@ def test_get_of_an_error(
 
 @pytest.mark.parametrize(
     ("how", "hint"),
-    [(reset, "`kyc-client check` looks for the reason."), (hang, "--timeout gives it longer.")],
+    [(reset, "Run `kyc-client check` to find the reason."), (hang, "Use a longer --timeout.")],
     ids=["broken", "not answered"],
 )
 def test_get_whose_connection_fails(
@@ -579,7 +579,7 @@ def test_get_whose_connection_fails(
     assert _cli.main(["get", "/items", "--timeout", "0.5"]) == 5
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
-    assert "The call could not be completed (Read" in err
+    assert "The call failed (Read" in err
     assert err.endswith(f"). {hint}\n")
 
 

@@ -73,7 +73,7 @@ def test_explanation_of_what_does_not_survive_is_told(capsys: pytest.CaptureFixt
     other = Explanation("_token.lease.lifetime", ("life = None",), "fake")
     assert report(RESULTS, [], [stale, other]) == 0
     printed = capsys.readouterr().out
-    assert "explains what has not survived: _token.policy.Backoff.end, self.until = None" in printed
+    assert "explains a mutant that has not survived: _token.policy.Backoff.end, self.until = None" in printed
     assert "_token.lease" not in printed
 
 
@@ -105,4 +105,5 @@ def test_unknown_module_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     """Before anything is copied or deleted."""
     with pytest.raises(SystemExit):
         main(["_tokens"])
-    assert f"no such module: _tokens. There are {', '.join(mutants.MODULES)}." in capsys.readouterr().err
+    expected = f"no such module: _tokens. The modules are {', '.join(mutants.MODULES)}."
+    assert expected in capsys.readouterr().err

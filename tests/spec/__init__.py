@@ -1,1 +1,1 @@
-"""The document, its generation, and what is generated."""
+"""Tests of the document, its generation, and the generated code."""

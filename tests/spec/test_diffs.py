@@ -1,4 +1,4 @@
-"""make spec-diff, api-diff and check-version: what changed since a commit, and which version that asks for."""
+"""make spec-diff, api-diff and check-version: what changed since a commit, and which version it needs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ RESOURCE = Path("generated/kyc_openapi/api/resource/get_resource.py")
 CONNECT = Path("wrapper/kyc_client/_client.py")
 AUTH = Path("wrapper/kyc_client/_auth.py")
 BREAKS, ADDS, OTHER = Impact
-# Nothing of the machine's own settings.
+# Ignore the settings of this machine.
 CLEAN = {
     "GIT_CONFIG_GLOBAL": os.devnull,
     "GIT_CONFIG_SYSTEM": os.devnull,
@@ -49,37 +49,37 @@ CLEAN = {
 
 
 class Repository:
-    """A copy of this project, with a past of its own."""
+    """A copy of this project with its own history."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def git(self, *arguments: str) -> None:
-        """Do something to its past."""
+        """Run git in the copy."""
         command = [GIT, "-c", "init.defaultBranch=main", *arguments]
         subprocess.run(command, cwd=self.root, env=os.environ | CLEAN, check=True, capture_output=True)  # noqa: S603
 
     def commit(self, *, tag: str | None = None) -> None:
-        """Make what is there a commit."""
+        """Commit everything."""
         self.git("add", "--all")
         self.git("commit", "--quiet", "--allow-empty", "--message=State")
         if tag is not None:
             self.git("tag", tag)
 
     def edit(self, path: Path, was: str, is_now: str) -> None:
-        """Change a file, which must be as it is thought to be."""
+        """Replace a text that must be in the file."""
         text = (self.root / path).read_text("utf-8")
         assert was in text
         (self.root / path).write_text(text.replace(was, is_now), "utf-8")
 
     def set_version(self, version: str) -> None:
-        """Change what the package says of itself."""
+        """Change the version of the package."""
         (self.root / VERSION).write_text(f'__version__ = "{version}"\n', "utf-8")
 
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Repository:
-    """This project as it is now, released as v0.1.0."""
+    """This project, released as v0.1.0."""
     original = Repository(tmp_path_factory.mktemp("original"))
     for folder in ("generated", "wrapper"):
         shutil.copytree(ROOT / folder, original.root / folder, ignore=shutil.ignore_patterns("__pycache__"))
@@ -92,7 +92,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Repository:
 
 @pytest.fixture
 def repository(original: Repository, tmp_path: Path) -> Repository:
-    """A copy of it, to be changed."""
+    """A copy of the released project that a test may change."""
     return Repository(shutil.copytree(original.root, tmp_path / "project"))
 
 
@@ -117,15 +117,15 @@ def rows(shown: str) -> list[tuple[str, ...]]:
     ],
 )
 def test_version_that_a_change_asks_for(base: Version, impact: Impact, expected: tuple[str, Version]) -> None:
-    """Semantic Versioning; before 1.0, where it promises nothing, a minor version says that something breaks."""
+    """The version follows Semantic Versioning. Before 1.0, a minor version announces a break."""
     assert wanted(base, impact) == expected
 
 
 def test_nothing_changed(repository: Repository, capsys: pytest.CaptureFixture[str]) -> None:
-    """No table, no version."""
+    """Without a change, there is no table and no new version."""
     assert api_diff.main([], root=repository.root) == 0
     shown = capsys.readouterr().out
-    assert "against v0.1.0 (the last release)" in shown
+    assert "compared with v0.1.0 (the last release)" in shown
     assert shown.endswith("Nothing changed: no new version is needed.\n")
 
 
@@ -134,7 +134,7 @@ def test_nothing_changed(repository: Repository, capsys: pytest.CaptureFixture[s
 
 @pytest.fixture(scope="module")
 def released() -> dict[str, griffe.Module]:
-    """Both packages as they are."""
+    """Both packages, unchanged."""
     return surface.load(ROOT / "generated", ROOT / "wrapper")
 
 
@@ -180,7 +180,7 @@ def released() -> dict[str, griffe.Module]:
 def test_change_of_the_surface(
     released: dict[str, griffe.Module], repository: Repository, path: Path, was: str, is_now: str, expected: Change
 ) -> None:
-    """What services feel, in both packages, under the name by which they import it."""
+    """A change that affects services is reported in both packages, under the name that services import."""
     repository.edit(path, was, is_now)
     changed = surface.load(repository.root / "generated", repository.root / "wrapper")
     assert expected in surface.changes(released, changed)
@@ -190,10 +190,10 @@ def test_change_of_the_surface(
     ("was", "is_now", "row", "status", "asks_for"),
     [
         ("def reset(", "def forget(", "breaks  kyc_client.LoginAuth.reset   public object was removed", 1,
-         "asks for a minor version, 0.1.0 -> 0.2.0: it breaks something, and before 1.0"),
+         "needs a minor version, 0.1.0 -> 0.2.0, because it breaks something, and before 1.0"),
         ("    def reset(", "    def forget(self) -> None:\n        ...\n\n    def reset(",
          "adds    kyc_client.LoginAuth.forget  new function", 0,
-         "asks for a patch version, 0.1.0 -> 0.1.1: it adds something and breaks nothing."),
+         "needs a patch version, 0.1.0 -> 0.1.1, because it adds something and breaks nothing."),
     ],
     ids=["breaks", "adds"],
 )  # fmt: skip
@@ -206,7 +206,7 @@ def test_report(
     status: int,
     asks_for: str,
 ) -> None:
-    """A table, the version that it asks for, and a status that says whether anything breaks."""
+    """The output has a table and the needed version. The status says whether anything breaks."""
     repository.edit(AUTH, was, is_now)
     assert api_diff.main([], root=repository.root) == status
     shown = capsys.readouterr().out
@@ -216,7 +216,7 @@ def test_report(
 
 
 def test_private_names_may_change(repository: Repository, capsys: pytest.CaptureFixture[str]) -> None:
-    """A private module, function, field or version that changes is nobody's business."""
+    """A change of a private module, function or field, or of the version, is not reported."""
     repository.edit(RESOURCE, "def _parse_response(", "def _read_response(")
     repository.edit(CONNECT, "_outside_of_loops", "_without_a_loop")
     repository.edit(Path("wrapper/kyc_client/_login/wire.py"), "def read_http_date(", "def read_date(")
@@ -236,7 +236,7 @@ def test_private_names_may_change(repository: Repository, capsys: pytest.Capture
     ids=["one by one", "all at once"],
 )
 def test_lazy_models_are_read_as_they_are_typed(tmp_path: Path, seen_by_type_checkers: str, models_all: str) -> None:
-    """Names that a package loads when asked for them, and shows to type checkers only, are public all the same."""
+    """Names that a package loads on demand, and shows to type checkers only, are public too."""
     files = {
         "kyc_client/__init__.py": "",
         "kyc_openapi/__init__.py": "",
@@ -265,7 +265,7 @@ def test_lazy_models_are_read_as_they_are_typed(tmp_path: Path, seen_by_type_che
     "path", ["models.LoginForm", "models.ValidationError", "models.Resource", "AuthenticatedClient"]
 )
 def test_class_of_attrs_is_read_as_it_is_called(released: dict[str, griffe.Module], path: str) -> None:
-    """Griffe knows nothing of attrs: the parameters that we reckon are those that Python sees, in their order."""
+    """Griffe does not know attrs. The parameters that we compute are the ones that Python sees, in the same order."""
     reckoned = dict(surface.surface(released["kyc_openapi"], "kyc_openapi"))[f"kyc_openapi.{path}.__init__"]
     real = inspect.signature(operator.attrgetter(path)(kyc_openapi).__init__)
     assert [(each.name, each.required) for each in reckoned.parameters] == [
@@ -286,12 +286,12 @@ def test_class_of_attrs_is_read_as_it_is_called(released: dict[str, griffe.Modul
     ],
 )
 def test_type_is_taken_apart(annotation: str | None, alternatives: set[str]) -> None:
-    """So that one more alternative is told from another order of the same."""
+    """A type is split into alternatives, so that a new one is not confused with another order."""
     assert surface.union(annotation) == alternatives
 
 
 def test_code_that_cannot_be_read(repository: Repository, capsys: pytest.CaptureFixture[str]) -> None:
-    """A broken file is a misuse, named in one line."""
+    """A broken file is a misuse, and one line names it."""
     (repository.root / "generated/kyc_openapi/__init__.py").unlink()
     shutil.rmtree(repository.root / "generated/kyc_openapi")
     assert api_diff.main([], root=repository.root) == 2
@@ -304,7 +304,7 @@ def test_code_that_cannot_be_read(repository: Repository, capsys: pytest.Capture
 
 
 def test_change_of_the_contract(redocly: Tool, repository: Repository, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each change with its impact on a client, the worst first, the operation named."""
+    """Each change has its impact on a client and its operation. The worst comes first."""
     for was, is_now in [
         ("operationId: get_resource", "operationId: read_resource"),
         ("required: [username, password]", "required: [username, password, grant_type]"),
@@ -324,11 +324,11 @@ def test_change_of_the_contract(redocly: Tool, repository: Repository, capsys: p
         ("adds", "POST /auth/jwt/login responses 400 detail anyOf 0 enum"),
         ("other", "POST /auth/jwt/login summary"),
     ]
-    assert "asks for a minor version, 0.1.0 -> 0.2.0: it breaks something, and before 1.0" in shown
+    assert "needs a minor version, 0.1.0 -> 0.2.0, because it breaks something, and before 1.0" in shown
 
 
 def test_value_of_a_closed_enum(redocly: Tool, repository: Repository, capsys: pytest.CaptureFixture[str]) -> None:
-    """Without the way out for any other text, a new value is one that readers did not expect."""
+    """If an enum does not also accept any string, a new value breaks its readers."""
     repository.edit(SPEC, "        - type: string\n\n", "        - type: integer\n\n")
     repository.commit()
     repository.edit(SPEC, "enum: [LOGIN_BAD_CREDENTIALS,", "enum: [LOGIN_LOCKED, LOGIN_BAD_CREDENTIALS,")
@@ -343,19 +343,19 @@ def test_rules_that_are_off(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Without rules redocly finds that nothing breaks; that is no answer, and the exit status says so."""
+    """Without rules, redocly reports that nothing breaks. That is not an answer, and the exit status shows it."""
     rules = tmp_path / "redocly.yaml"
     rules.write_text("extends: [recommended-strict]\n", "utf-8")
     monkeypatch.setattr(spec_diff, "RULES", rules)
     repository.edit(SPEC, "operationId: get_resource", "operationId: read_resource")
     assert spec_diff.main([], root=repository.root, redocly=redocly) == 2
-    assert "has to extend diff-recommended" in capsys.readouterr().err
+    assert "must extend diff-recommended" in capsys.readouterr().err
 
 
 def test_document_that_cannot_be_read(
     redocly: Tool, repository: Repository, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A document that is no YAML, or is not there, ends in one line."""
+    """A document that is not YAML, or does not exist, gives a message of one line."""
     (repository.root / SPEC).write_text("{", "utf-8")
     assert spec_diff.main([], root=repository.root, redocly=redocly) == 2
     assert spec_diff.main(["--spec=other.yaml"], root=repository.root, redocly=redocly) == 2
@@ -372,7 +372,7 @@ def test_contract_without_node(
     option: str,
     status: int,
 ) -> None:
-    """Who asks learns that there is no answer; `make check` goes on, and shows that it does."""
+    """The command reports that there is no answer. `make check` says so and continues."""
 
     def nowhere() -> tuple[Path, list[str]]:
         raise node.NoToolError("there is no Node here")
@@ -386,7 +386,7 @@ def test_contract_without_node(
 
 
 def remote_main(repository: Repository) -> None:
-    """As after a clone of something that was never released."""
+    """A repository like a clone of a project that was never released."""
     repository.git("tag", "--delete", "v0.1.0")
     repository.git("update-ref", "refs/remotes/origin/main", "HEAD")
 
@@ -404,22 +404,22 @@ def remote_main(repository: Repository) -> None:
     ids=["tag", "later tag", "tag without v", "tag of no version", "nothing", "remote"],
 )
 def test_default_base(repository: Repository, change: Callable[[Repository], None], expected: str) -> None:
-    """The last release; else what others have; else the last commit. Which one it was is said."""
+    """The base is the last release, else origin/main, else the last commit. The output names it."""
     change(repository)
     assert str(find_base(repository.root, "")) == expected
 
 
 @pytest.mark.parametrize("ref", ["nowhere", "--output=x", "v9.9.9", "HEAD:openapi.yaml"])
 def test_unknown_base(repository: Repository, capsys: pytest.CaptureFixture[str], ref: str) -> None:
-    """A commit that is not there is a misuse, told in one line."""
+    """An unknown commit is a misuse, and one line says so."""
     assert api_diff.main([f"--base={ref}"], root=repository.root) == 2
     error = capsys.readouterr().err
-    assert f"{ref!r} is no commit, tag or branch here" in error
+    assert f"{ref!r} is not a commit, tag or branch here" in error
     assert error.count("\n") == 1
 
 
 def test_base_before_the_packages(repository: Repository, capsys: pytest.CaptureFixture[str]) -> None:
-    """A commit that has no such folder cannot be compared with, and is not taken for one where all was empty."""
+    """A commit without the folder cannot be compared. It is not treated as a commit with an empty folder."""
     repository.git("checkout", "--quiet", "--orphan", "old")
     repository.git("rm", "-r", "--quiet", "--cached", "generated")
     repository.git("commit", "--quiet", "--message=Before")
@@ -428,16 +428,16 @@ def test_base_before_the_packages(repository: Repository, capsys: pytest.Capture
 
 
 def test_no_repository(repository: Repository, capsys: pytest.CaptureFixture[str]) -> None:
-    """An unpacked archive has no past: who asks for it learns that, and `make check` goes on."""
+    """An unpacked archive has no history. The command says so, and `make check` continues."""
     shutil.rmtree(repository.root / ".git")
     assert api_diff.main([], root=repository.root) == 2
-    assert "is no git repository" in capsys.readouterr().err
+    assert "is not a git repository" in capsys.readouterr().err
     assert api_diff.main(["--since-release"], root=repository.root) == 0
     assert "no release is tagged here" in capsys.readouterr().out
 
 
 def test_no_git(repository: Repository, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nor has a machine without git."""
+    """On a machine without git, it is the same."""
     monkeypatch.setenv("PATH", str(repository.root))
     assert api_diff.main([], root=repository.root) == 2
     assert "git is not installed" in capsys.readouterr().err
@@ -452,7 +452,7 @@ def test_no_git(repository: Repository, monkeypatch: pytest.MonkeyPatch, capsys:
 def test_breaking_change_has_to_be_announced(
     repository: Repository, capsys: pytest.CaptureFixture[str], version: str, status: int
 ) -> None:
-    """What breaks passes once the version says so."""
+    """A break passes if the version announces it."""
     repository.edit(AUTH, "def reset(", "def forget(")
     repository.set_version(version)
     assert api_diff.main(["--since-release"], root=repository.root) == status
@@ -461,20 +461,20 @@ def test_breaking_change_has_to_be_announced(
 
 
 def test_announced_or_not_it_breaks(repository: Repository) -> None:
-    """Asked for by name, what breaks is a finding whatever the version says."""
+    """With an explicit base, a break is an error whether or not the version announces it."""
     repository.edit(AUTH, "def reset(", "def forget(")
     repository.set_version("0.2.0")
     assert api_diff.main([], root=repository.root) == 1
 
 
 def test_addition_need_not_be_announced_at_once(repository: Repository) -> None:
-    """It is released with whatever version comes next."""
+    """An addition passes, because the next release has a new version anyway."""
     repository.edit(AUTH, "    def reset(", "    def forget(self) -> None:\n        ...\n\n    def reset(")
     assert api_diff.main(["--since-release"], root=repository.root) == 0
 
 
 def test_clone_without_a_release(repository: Repository, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where no release is known there is nothing to break; a clone that may only not know of it says so."""
+    """Without a known release, nothing can break. In a shallow clone, which may lack the tag, the output says so."""
     repository.edit(AUTH, "def reset(", "def forget(")
     repository.commit()
     repository.git("clone", "--quiet", "--depth=1", "--no-tags", f"file://{repository.root}", str(tmp_path / "shallow"))
@@ -488,7 +488,7 @@ def test_clone_without_a_release(repository: Repository, tmp_path: Path, capsys:
 
 
 def test_version_that_cannot_be_read(repository: Repository, capsys: pytest.CaptureFixture[str]) -> None:
-    """Without the version there is no saying which comes next."""
+    """Without a version, the next one is unknown."""
     repository.edit(AUTH, "def reset(", "def forget(")
     (repository.root / VERSION).write_text("__version__ = compute()\n", "utf-8")
     assert api_diff.main([], root=repository.root) == 2

@@ -1,4 +1,4 @@
-"""make spec-drift: our login against the one that a server publishes."""
+"""make spec-drift: compare our login with the one that a server publishes."""
 
 from __future__ import annotations
 
@@ -31,61 +31,61 @@ BREAKS, TELL, HARMLESS = Verdict
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
-    """The API's own server stack, which publishes its document as the API does."""
+    """The API's own server software, which publishes its document like the API."""
     with Sandbox() as sandbox:
         yield sandbox
 
 
 @pytest.fixture(scope="module")
 def published(sandbox: Sandbox) -> dict[str, Any]:
-    """What the server publishes."""
+    """The document that the server publishes."""
     document: dict[str, Any] = httpx.get(f"{sandbox.base_url}/openapi.json").json()
     return document
 
 
 def found(document: dict[str, Any]) -> set[tuple[Verdict, str]]:
-    """The verdicts on a document, and where each applies."""
+    """Return the verdicts on a document, each with its place."""
     return {(each.verdict, each.where) for each in differences(OURS, Document(document))}
 
 
 def form(document: dict[str, Any]) -> dict[str, Any]:
-    """The schema of the login's form."""
+    """Return the schema of the login's form."""
     [name] = [name for name in document["components"]["schemas"] if name.startswith("Body_")]
     schema: dict[str, Any] = document["components"]["schemas"][name]
     return schema
 
 
 def operation(document: dict[str, Any]) -> dict[str, Any]:
-    """The login."""
+    """Return the login operation."""
     login: dict[str, Any] = document["paths"][LOGIN_PATH]["post"]
     return login
 
 
 def token(document: dict[str, Any]) -> dict[str, Any]:
-    """The schema of the login's good answer."""
+    """Return the schema of the login's 200."""
     schema: dict[str, Any] = document["components"]["schemas"]["BearerResponse"]
     return schema
 
 
 def examples(document: dict[str, Any]) -> dict[str, Any]:
-    """The refusals that the server gives as examples."""
+    """Return the server's examples of refusals."""
     shown: dict[str, Any] = operation(document)["responses"]["400"]["content"][JSON]["examples"]
     return shown
 
 
 def rename_code(document: dict[str, Any]) -> None:
-    """Call one of the refusals by another name."""
+    """Give one of the refusals another code."""
     examples(document)["LOGIN_BAD_CREDENTIALS"]["value"]["detail"] = "LOGIN_WRONG"
 
 
 def move_codes(document: dict[str, Any]) -> None:
-    """Answer refusals with another status."""
+    """Move the refusals to another status."""
     responses = operation(document)["responses"]
     responses["403"] = responses.pop("400")
 
 
 def test_sandbox_publishes_nothing_that_breaks_us(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
-    """J7: the real server stack, as it is: what it has beyond the guide is harmless."""
+    """J7: everything that the real server software adds to the guide is harmless."""
     assert spec_drift.main([sandbox.base_url]) == 0
     shown = capsys.readouterr().out
     assert [line.split()[:4] for line in shown.splitlines()[4:-2]] == [
@@ -99,7 +99,7 @@ def test_sandbox_publishes_nothing_that_breaks_us(sandbox: Sandbox, capsys: pyte
 
 
 def test_our_own_document_agrees_with_itself() -> None:
-    """No difference is made up."""
+    """Two equal documents have no difference."""
     assert found(OURS.content) == set()
 
 
@@ -159,15 +159,15 @@ def test_our_own_document_agrees_with_itself() -> None:
 def test_each_difference_has_its_verdict(
     published: dict[str, Any], change: Change, expected: set[tuple[Verdict, str]]
 ) -> None:
-    """One change of what the server publishes is one more finding, of the verdict that its effect on us deserves."""
+    """Each change of the published document gives one more finding, with the verdict for its effect on us."""
     changed = copy.deepcopy(published)
     change(changed)
-    # What is wrong with a part as a whole takes the place of what was known of its details.
+    # A finding about a whole part replaces the findings about its details.
     assert found(changed) - found(published) == expected
 
 
 def test_login_that_has_moved(published: dict[str, Any]) -> None:
-    """Where it went is said."""
+    """If the login has moved, the finding names its new place."""
     moved = copy.deepcopy(published)
     moved["paths"]["/v2/login"] = moved["paths"].pop(LOGIN_PATH)
     [difference] = differences(OURS, Document(moved))
@@ -178,7 +178,7 @@ def test_login_that_has_moved(published: dict[str, Any]) -> None:
 def test_report_of_what_breaks(
     server: FaultServer, published: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The worst stands first, and the exit status says that there is something bad."""
+    """The worst difference comes first, and the exit status reports it."""
     changed = copy.deepcopy(published)
     form(changed)["required"].append("otp")
     form(changed)["properties"]["otp"] = {"type": "string"}
@@ -196,7 +196,7 @@ def test_report_of_what_breaks(
 def test_where_the_document_is_looked_for(
     server: FaultServer, published: dict[str, Any], given: str, asked: str
 ) -> None:
-    """Below the base URL, as FastAPI does it, or at a URL that is plainly a document's."""
+    """The document is at FastAPI's path below the base URL, or at the given URL if that ends in .json."""
     server.on_resource(answer(200, published))
     assert spec_drift.main([server.base_url + given]) == 0
     assert [hit.target for hit in server.hits] == [asked]
@@ -205,18 +205,18 @@ def test_where_the_document_is_looked_for(
 @pytest.mark.parametrize(
     ("status", "body", "told"),
     [
-        (404, {"detail": "Not Found"}, "was answered 404"),
-        (307, {}, "was answered 307"),
+        (404, {"detail": "Not Found"}, "answered 404"),
+        (307, {}, "answered 307"),
         (200, b"<html>", "is not JSON"),
-        (200, [], "is no OpenAPI 3 document"),
-        (200, {"swagger": "2.0"}, "is no OpenAPI 3 document"),
+        (200, [], "is not an OpenAPI 3 document"),
+        (200, {"swagger": "2.0"}, "is not an OpenAPI 3 document"),
         (200, {"openapi": "3.1.0", "paths": {LOGIN_PATH: {"post": {"security": 5}}}}, "cannot be understood"),
     ],
 )
 def test_answer_that_is_no_document(
     server: FaultServer, capsys: pytest.CaptureFixture[str], status: int, body: Any, told: str
 ) -> None:
-    """Exit status 2, since nothing was compared, and one line that says why."""
+    """The exit status is 2, because nothing was compared. One line says why."""
     server.on_resource(answer(status, body))
     assert spec_drift.main([server.base_url]) == 2
     shown = capsys.readouterr()
@@ -230,16 +230,16 @@ def test_answer_that_is_no_document(
     ids=["headers", "body"],
 )
 def test_answer_that_never_ends(server: FaultServer, raw: bytes) -> None:
-    """However slowly bytes drip in, there is an end."""
+    """The download ends in time, even if the server sends its bytes very slowly."""
     server.on_resource(drip(raw, 0.05))
     began = time.monotonic()
-    with pytest.raises(spec_drift.NothingToCompareError, match="did not come within 1 s"):
+    with pytest.raises(spec_drift.NothingToCompareError, match="did not arrive within 1 s"):
         spec_drift.fetch(httpx.URL(f"{server.base_url}/openapi.json"), seconds=1)
     assert time.monotonic() - began < 20
 
 
 def test_answer_that_is_too_large(server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The memory of the one who asks is not the server's to fill."""
+    """A document that is too large is refused, so a server cannot fill our memory."""
     monkeypatch.setattr(spec_drift, "MAX_BYTES", 1000)
     server.on_resource(answer(200, b" " * 1001))
     with pytest.raises(spec_drift.NothingToCompareError, match="larger than 1000 bytes"):
@@ -247,7 +247,7 @@ def test_answer_that_is_too_large(server: FaultServer, monkeypatch: pytest.Monke
 
 
 def test_nobody_there(capsys: pytest.CaptureFixture[str]) -> None:
-    """A server that is down is not one that agrees; a password in the URL is not repeated."""
+    """A server that is down does not count as equal. The message does not repeat a password in the URL."""
     with FaultServer() as server:
         port = httpx.URL(server.base_url).port
     assert spec_drift.main([f"http://me:fake-password@127.0.0.1:{port}"]) == 2
@@ -258,13 +258,13 @@ def test_nobody_there(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("url", ["ftp://kyc.example.com", "kyc.example.com", "http://", "http://kyc.example.com:x"])
 def test_url_that_is_none(capsys: pytest.CaptureFixture[str], url: str) -> None:
-    """What cannot be asked is said so, before anything is sent."""
+    """A URL that is not a server's is refused before anything is sent."""
     assert spec_drift.main([url]) == 2
-    assert f"spec-drift: {url} is no URL" in capsys.readouterr().err
+    assert f"spec-drift: {url} is not" in capsys.readouterr().err
 
 
 def test_without_a_url_there_is_help(capsys: pytest.CaptureFixture[str]) -> None:
-    """Nobody's server is asked by default."""
+    """There is no default server."""
     with pytest.raises(SystemExit) as ended:
         spec_drift.main([])
     assert ended.value.code == 2
@@ -272,8 +272,8 @@ def test_without_a_url_there_is_help(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_document_of_ours_that_has_no_login(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`SPEC` that is another document is named, not the server blamed."""
+    """If `SPEC` is another document, the message names `SPEC` and not the server."""
     spec = tmp_path / "other.json"
     spec.write_text(json.dumps({"openapi": "3.1.0", "paths": {}}), "utf-8")
     assert spec_drift.main(["--spec", str(spec), "http://127.0.0.1:9"]) == 2
-    assert f"{spec} cannot be compared with anything: has no operation" in capsys.readouterr().err
+    assert f"{spec} cannot be used for a comparison: it has no operation" in capsys.readouterr().err

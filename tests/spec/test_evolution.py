@@ -1,4 +1,4 @@
-"""The API grows: what is pasted into the document works at once, beside a wrapper in which nothing was changed."""
+"""The API grows: operations added to the document work at once, with an unchanged wrapper."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def load(path: Path) -> Any:
 
 
 def beside_the_wrapper(package: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    """Run Python with a generated package before the installed one, and the wrapper as it is."""
+    """Run Python with a generated package before the installed one, and with the unchanged wrapper."""
     folders = os.pathsep.join(map(str, (package.parent, ROOT)))
     environment = os.environ | {"PYTHONPATH": folders, "PYTHONUTF8": "1"}
-    return subprocess.run(  # noqa: S603 - this very Python, with our own scripts
+    return subprocess.run(  # noqa: S603 - the same Python, with our own scripts
         [sys.executable, "-W", "error", *command],
         env=environment,
         capture_output=True,
@@ -46,14 +46,14 @@ def beside_the_wrapper(package: Path, *command: str) -> subprocess.CompletedProc
 
 
 def regenerate(spec: Path, folder: Path) -> Path:
-    """Do what `make generate` does, strict type check and all."""
+    """Do what `make generate` does, including the strict type check."""
     package = folder / "kyc_openapi"
     assert generate.main(["--spec", str(spec), "--out", str(package)]) == 0
     return package
 
 
 def outcomes(package: Path, module: str) -> dict[str, str]:
-    """Run all scenarios in one process; what comes back is what went wrong in each, by scenario and colour."""
+    """Run all scenarios in one process. Return the error of each, by scenario and colour."""
     done = beside_the_wrapper(package, "-m", "tests.spec.specs.drive", f"tests.spec.specs.{module}")
     assert (done.returncode, done.stderr) == (0, "")
     found: dict[str, str] = json.loads(done.stdout)
@@ -62,13 +62,13 @@ def outcomes(package: Path, module: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def grown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What became of the scenarios with the package generated from grown.yaml."""
+    """The results of the scenarios with the package generated from grown.yaml."""
     return outcomes(regenerate(SPECS / "grown.yaml", tmp_path_factory.mktemp("grown")), "grown_scenarios")
 
 
 @pytest.fixture(scope="module")
 def awkward(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What became of the scenarios with the package generated from awkward.yaml."""
+    """The results of the scenarios with the package generated from awkward.yaml."""
     return outcomes(regenerate(SPECS / "awkward.yaml", tmp_path_factory.mktemp("awkward")), "awkward_scenarios")
 
 
@@ -83,7 +83,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def names(module: str) -> list[str]:
-    """List the scenarios of a module without importing it: the package that it uses is not there yet."""
+    """List the scenarios of a module without importing it, because the package that it uses does not exist yet."""
     lines = (SPECS / f"{module}.py").read_text("utf-8").splitlines()
     defined = [line.removeprefix("def ").partition("(")[0] for line in lines if line.startswith("def ")]
     return [f"{name}-{colour}" for name in defined if name[0] != "_" for colour in drive.COLOURS]
@@ -105,7 +105,7 @@ def test_the_document_is_legal_and_keeps_the_login(name: str) -> None:
 
 
 def test_the_script_makes_a_legal_document() -> None:
-    """The document of many operations is OpenAPI, and as large as was asked for."""
+    """The document of many operations is OpenAPI, and has the requested size."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.spec.specs.many", "30"],
         cwd=ROOT,
@@ -160,7 +160,7 @@ print(json.dumps(loaded))
     ("prelude", "own"),
     [
         ("from kyc_openapi.api.resource import get_resource", ["resource", "unauthorized"]),
-        # What an answer may hold is there before the first call, so that no thread has to load it.
+        # The models of an answer are loaded before the first call, so no thread has to load them.
         (
             "from kyc_openapi.api.things15 import put_thing399",
             ["part_399", "thing_399", "thing_status", "unauthorized"],
@@ -180,7 +180,7 @@ print(json.dumps(loaded))
     ],
 )
 def test_imports_do_not_grow_with_the_api(prelude: str, own: list[str], large: Path) -> None:
-    """An operation of 400 loads its own models, all of them, and nothing else; all models are there to be asked for."""
+    """One operation of 400 loads all of its own models and no others. Every model can be imported."""
     done = beside_the_wrapper(large, "-c", LARGE.format(prelude=prelude))
     assert (done.returncode, done.stderr) == (0, "")
     prefix = "kyc_openapi.models."
@@ -189,12 +189,12 @@ def test_imports_do_not_grow_with_the_api(prelude: str, own: list[str], large: P
 
 
 def test_a_large_api_passes_the_strict_type_check(large: Path) -> None:
-    """What is loaded on demand is there for type checkers, in 400 operations as in two."""
+    """Type checkers find the models that are loaded on demand, with 400 operations as with two."""
     generate.check_types(large, "many.json", many.document(OPERATIONS))
 
 
 def test_every_operation_of_a_large_api_logs_in(large: Path) -> None:
-    """The last of 400 operations takes the connected client as the first one does."""
+    """The last of 400 operations accepts the connected client, like the first one."""
     script = """
 from tests.spec.specs.drive import Drive
 from tests.support.fault_server import answer
@@ -215,7 +215,7 @@ for colour in ("sync", "async"):
 
 
 def rename(old: str, new: str) -> Callable[[str], str]:
-    """Replace a text of the document wherever it stands."""
+    """Replace a text everywhere in the document."""
 
     def change(text: str) -> str:
         assert old in text
@@ -225,7 +225,7 @@ def rename(old: str, new: str) -> Callable[[str], str]:
 
 
 def without_the_login_path(text: str) -> str:
-    """Take the login out of the document."""
+    """Remove the login from the document."""
     return text[: text.index("  /auth/jwt/login:")] + text[text.index("  /api/v1/resource:") :]
 
 
@@ -252,7 +252,7 @@ def without_the_login_path(text: str) -> str:
 def test_a_document_that_breaks_the_wrapper_is_refused(
     change: Callable[[str], str], named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """J4: what the wrapper uses and the document has no more is named, and nothing is written."""
+    """J4: if the document lacks something that the wrapper uses, the error names it and nothing is written."""
     spec = tmp_path / "changed.yaml"
     spec.write_text(change(OPENAPI.read_text("utf-8")), "utf-8")
     assert generate.main(["--spec", str(spec), "--out", str(tmp_path / "kyc_openapi")]) == 1

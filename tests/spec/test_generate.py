@@ -32,18 +32,18 @@ def contents(folder):
 
 
 def run(*arguments):
-    """Run the tool in this process, which is its whole command line but for the interpreter."""
+    """Run the tool's command line in this process."""
     return generate.main([str(argument) for argument in arguments])
 
 
 def write(path, text):
-    """Write a file, with the folders that it stands in."""
+    """Write a file, and create its folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, "utf-8")
     return path
 
 
-# Settings of ruff that have nothing in common, in the two places where ruff looks for them.
+# Two different sets of ruff settings, in the two places where ruff looks for settings.
 SURROUNDINGS = {
     "ruff.toml": "line-length = 40\nlint.select = ['ALL']\nformat.quote-style = 'single'\n",
     "pyproject.toml": "[tool.ruff]\nline-length = 200\nformat.indent-style = 'tab'\nlint.isort.no-sections = true\n",
@@ -52,7 +52,7 @@ SURROUNDINGS = {
 
 @pytest.fixture(scope="session", params=SURROUNDINGS)
 def fresh(request, tmp_path_factory):
-    """The whole command, run in a folder full of traps, with an environment full of traps."""
+    """Run the whole command in a folder and an environment whose settings it must ignore."""
     folder = tmp_path_factory.mktemp("fresh")
     write(folder / request.param, SURROUNDINGS[request.param])
     write(folder / "mypy.ini", "[mypy]\nthis is = not a configuration\n")
@@ -76,7 +76,7 @@ def fresh(request, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def raw(tmp_path_factory):
-    """What the generator writes, before anything is done to it."""
+    """The raw output of the generator."""
     package = tmp_path_factory.mktemp("raw") / "raw"
     spec = generate.read_spec(SPEC)
     generate.write_out_security(spec)
@@ -86,7 +86,7 @@ def raw(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def raw_large(tmp_path_factory):
-    """What the generator writes from a document with parameters, uploads and models that refer to each other."""
+    """The raw output for a document with parameters, uploads and models that refer to each other."""
     package = tmp_path_factory.mktemp("raw_large") / "raw"
     generate.write_out_security(spec := generate.read_spec(GROWN_SPEC))
     runner.call_generator(spec, package, "grown.yaml")
@@ -95,7 +95,7 @@ def raw_large(tmp_path_factory):
 
 @pytest.fixture
 def out(tmp_path):
-    """A copy of the committed package, to be spoilt."""
+    """A copy of the committed package that a test may damage."""
     return shutil.copytree(PACKAGE, tmp_path / "kyc_openapi", ignore=shutil.ignore_patterns("__pycache__"))
 
 
@@ -103,25 +103,25 @@ def out(tmp_path):
 
 
 def test_same_bytes_whatever_surrounds_the_output(fresh):
-    """J4: two folders, each with ruff settings of its own, an empty PATH: the bytes are those of the repository."""
+    """J4: in two folders with different ruff settings and an empty PATH, the bytes equal the repository's."""
     assert contents(fresh) == contents(PACKAGE)
 
 
 def test_stale_files_go(fresh):
-    """What stood in the folder and is not generated any more is gone, and nothing is left beside it."""
+    """Files that are no longer generated are removed, and no temporary folder stays behind."""
     assert not (fresh / "stale.py").exists()
     found = {path.name for path in fresh.parent.iterdir()}
     assert found - SURROUNDINGS.keys() == {"mypy.ini", "out"}
 
 
 def test_check_passes_on_the_repository(capsys):
-    """The committed package is what the committed document generates."""
+    """The committed package equals the output for the committed document."""
     assert run("--spec", SPEC, "--out", PACKAGE, "--check") == 0
     assert "is up to date with openapi.yaml" in capsys.readouterr().out
 
 
 def test_check_fails_on_edits_and_on_files_too_many_or_too_few(out, capsys):
-    """Each file that is not as generated is listed, a changed one with its lines, and nothing is mended."""
+    """Each file that differs is listed, a changed one with its lines. Nothing is changed."""
     edited = out / "models" / "login_form.py"
     edited.write_text(edited.read_text("utf-8").replace("(repr=False)", "(repr=True)"), "utf-8")
     (out / "models" / "stale.py").touch()
@@ -131,7 +131,7 @@ def test_check_fails_on_edits_and_on_files_too_many_or_too_few(out, capsys):
     lines = capsys.readouterr().err.splitlines()
     assert [line for line in lines if line.startswith("  ") and line[2] != " "] == [
         "  missing: py.typed",
-        "  stale: models/stale.py (not generated any more, or never was)",
+        "  stale: models/stale.py (no longer generated, or never was)",
         "  differs: models/login_form.py",
     ]
     assert "    -    password: str = _attrs_field(repr=True)" in lines
@@ -141,7 +141,7 @@ def test_check_fails_on_edits_and_on_files_too_many_or_too_few(out, capsys):
 
 
 def test_check_fails_on_a_changed_document(out, tmp_path, capsys):
-    """A field added to the document and not generated is noticed."""
+    """The check fails if a field was added to the document without `make generate`."""
     text = SPEC.read_text("utf-8")
     changed = text.replace("    Unauthorized:\n      type: object", "    Unauthorised:\n      type: object")
     changed = changed.replace("schemas/Unauthorized", "schemas/Unauthorised")
@@ -154,7 +154,7 @@ def test_check_fails_on_a_changed_document(out, tmp_path, capsys):
 
 
 def test_long_differences_are_cut():
-    """A rewritten file does not fill the screen."""
+    """The diff of a rewritten file is cut to a few lines."""
     lines = output.excerpt("x.py", b"a\n" * 100, b"b\n" * 100).splitlines()
     assert len(lines) == output.EXCERPT + 1
     assert lines[-1].endswith("more lines")
@@ -187,13 +187,13 @@ def parameter(name, schema):
         (ONE + "components: {schemas: {A: {properties: {to_dict: {type: string}}}}}", "mypy --strict"),
         (
             ONE + "components: {schemas: {A: {properties: {a: {x-secret: yes}}}}}",
-            "x-secret is true or false, and not 'yes'",
+            "x-secret must be true or false, not 'yes'",
         ),
         (
             ONE + "components: {schemas: {Any: {properties: {a: {type: string}}}}}",
             "components.schemas.Any (models/any_.py)",
         ),
-        (ONE + "components: {schemas: {A: {properties: {cls: {type: string}}}}}", "choose others for what stands here"),
+        (ONE + "components: {schemas: {A: {properties: {cls: {type: string}}}}}", "Choose other names here"),
         (
             ONE + "components: {schemas: {A: {properties: {D: {type: string}}}}}",
             "schemas.A: a property called 'D' breaks",
@@ -202,13 +202,13 @@ def parameter(name, schema):
             ONE + "components: {schemas: {E: {enum: [in review, in-review]}}}",
             "schemas.E: the values 'in review' and 'in-review' both become the member IN_REVIEW",
         ),
-        (ONE + "components: {schemas: {E: {enum: [a, a]}}}", "schemas.E: the value 'a' is there twice"),
+        (ONE + "components: {schemas: {E: {enum: [a, a]}}}", "schemas.E: the value 'a' appears twice"),
         (ONE + "components: {schemas: {E: {enum: ['', VALUE_0]}}}", "both become the member VALUE_0"),
         (
             ONE + "components: {schemas: {E: {enum: [1, 2], x-enum-varnames: [x, X]}}}",
             "1 and 2 both become the member X",
         ),
-        (ONE + "components: {schemas: {E: {enum: [a, b], x-enum-varnames: [1, 2]}}}", "x-enum-varnames are texts"),
+        (ONE + "components: {schemas: {E: {enum: [a, b], x-enum-varnames: [1, 2]}}}", "x-enum-varnames must be"),
         (
             ONE + "components: {schemas: {HTTPError: {type: object}, HttpError: {type: object}}}",
             "HTTPError and HttpError both become models/http_error.py",
@@ -216,7 +216,7 @@ def parameter(name, schema):
         (ONE + "components: {schemas: {A_b: {type: object}, AB: {type: object}}}", 'duplicate models with name "AB"'),
         (
             ONE + "components: {schemas: {A: {properties: {a: {type: string, default: 'say \"hi\"'}}}}}",
-            "schemas.A.properties.a: the default 'say \"hi\"' has a quote or a backslash",
+            "schemas.A.properties.a: the default 'say \"hi\"' contains a quote or a backslash",
         ),
         (parameter("X-Id, in: header", "type: string, format: uuid"), "a header with `format: uuid` cannot be sent"),
         (parameter("X-Id, in: header", "type: [string, integer]"), "a header of type integer or string cannot be sent"),
@@ -225,7 +225,7 @@ def parameter(name, schema):
         (
             ONE + "components: {schemas: {K: {properties: {kind: {type: string}}}, "
             "E: {oneOf: [{$ref: '#/components/schemas/K'}], discriminator: {propertyName: kind}}}}",
-            "schemas.E: the generator does not look at the discriminator",
+            "schemas.E: the generator ignores the discriminator",
         ),
         # The generator crashes.
         (
@@ -239,7 +239,7 @@ def parameter(name, schema):
     ],
 )
 def test_a_bad_document_changes_nothing(text, message, out, tmp_path, capsys):
-    """One message says what is wrong with which document, and the old output stays as it was."""
+    """One message names the document and the problem. The old output does not change."""
     spec = write(tmp_path / "spec" / "bad.yaml", text)
     before = contents(out)
     assert run("--spec", spec, "--out", out) == 1
@@ -254,7 +254,7 @@ def test_a_bad_document_changes_nothing(text, message, out, tmp_path, capsys):
 
 
 def test_a_long_chain_of_references_is_followed(tmp_path):
-    """400 schemas, each of which refers to the next: more than Python's stack holds of the generator's frames."""
+    """400 schemas that each refer to the next need more frames of the generator than Python's stack has."""
     chain = {f"A{number}": {"properties": {"next": ref(f"A{number + 1}")}} for number in reversed(range(400))}
     spec = json.loads(json.dumps(generate.read_spec(SPEC)))
     spec["components"]["schemas"] |= {"A400": {"type": "object"}} | chain
@@ -264,7 +264,7 @@ def test_a_long_chain_of_references_is_followed(tmp_path):
 
 @pytest.mark.parametrize("link", [lambda part: part, lambda part: {"allOf": [part]}, lambda part: {"items": part}])
 def test_a_secret_is_found_at_the_end_of_a_long_chain(link):
-    """Of references, bases or lists."""
+    """A long chain of references, bases or lists works."""
     chain = {f"A{number}": link(ref(f"A{number + 1}")) for number in range(600)}
     end = {"A600": {"type": "string", "format": "password"}}
     model = {"Model": {"properties": {"a": ref("A0"), "b": {"type": "string"}}}}
@@ -274,19 +274,19 @@ def test_a_secret_is_found_at_the_end_of_a_long_chain(link):
 
 @pytest.mark.parametrize("loop", [ref("A"), {"allOf": [ref("A")]}, {"anyOf": [ref("A")]}, {"items": ref("A")}])
 def test_schemas_that_refer_to_themselves_end(loop):
-    """A schema that holds itself is looked at once."""
+    """A schema that contains itself is visited once."""
     spec = {"paths": {}, "components": {"schemas": {"A": loop | {"properties": {"a": {"format": "password"}}}}}}
     assert generate.secrets_by_shape(spec) == {frozenset({"a"}): {"a"}}
 
 
 def test_a_document_that_is_not_there(out, tmp_path, capsys):
-    """A mistyped name is a message, too."""
+    """A mistyped file name gives a message."""
     assert run("--spec", tmp_path / "nope.yaml", "--out", out) == 1
     assert capsys.readouterr().err == "nope.yaml cannot be read: No such file or directory.\n"
 
 
 def test_json_is_read_as_well(tmp_path):
-    """A document in JSON, dates and all, is as good as one in YAML."""
+    """A document in JSON works like one in YAML, including dates."""
     dated = "info: {title: Dated, version: 2024-01-01}\npaths: {/a: {get: {responses: {}}}}\n"
     spec = generate.read_spec(write(tmp_path / "a.yaml", dated))
     text = json.dumps(spec, default=runner.plain)
@@ -295,7 +295,7 @@ def test_json_is_read_as_well(tmp_path):
 
 
 def test_a_foreign_folder_is_not_replaced(tmp_path, capsys):
-    """A folder with somebody's files in it is refused: `--out` was mistyped."""
+    """A folder with other files is refused, because `--out` was probably mistyped."""
     mine = write(tmp_path / "mine" / "notes.txt", "mine")
     assert run("--spec", SPEC, "--out", mine.parent) == 1
     assert "mine holds files that were not generated" in capsys.readouterr().err
@@ -303,7 +303,7 @@ def test_a_foreign_folder_is_not_replaced(tmp_path, capsys):
 
 
 def test_a_failing_swap_puts_the_old_output_back(out, raw, monkeypatch):
-    """If the new folder cannot be moved into its place, the old one is put back."""
+    """If the new folder cannot be moved into its place, the old one is restored."""
     before, rename = contents(out), Path.rename
 
     def fail_for_the_new(self, target):
@@ -319,7 +319,7 @@ def test_a_failing_swap_puts_the_old_output_back(out, raw, monkeypatch):
 
 
 def test_a_missing_tool_says_what_to_do(tmp_path, monkeypatch):
-    """Tools are looked for beside the interpreter only; without them the message names the target to run."""
+    """Tools are searched only beside the interpreter. If one is missing, the message names the target to run."""
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     with pytest.raises(generate.GenerationError, match=r"ruff is not installed .* run make setup"):
         runner.tool("ruff")
@@ -331,7 +331,7 @@ def test_a_missing_tool_says_what_to_do(tmp_path, monkeypatch):
 @pytest.mark.parametrize("edit", [*edits.EDITS, edits.PUBLIC], ids=lambda edit: edit.new.strip()[:40])
 @pytest.mark.parametrize("times", [0, 2])
 def test_each_edit_counts(edit, times, raw, tmp_path):
-    """An edit that finds its text too rarely or too often fails, and says where, what, and why it matters."""
+    """An edit that finds its text too rarely or too often fails. The message says where, what and why."""
     package = shutil.copytree(raw, tmp_path / "raw")
     path = package / edit.files.replace("*/*.py", "auth/login.py")
     text = path.read_text("utf-8")
@@ -347,7 +347,7 @@ def test_each_edit_counts(edit, times, raw, tmp_path):
 
 
 def test_a_changed_shape_ends_the_command(out, monkeypatch, capsys):
-    """Such a failure is a message and an exit status of 1, and leaves the old output whole."""
+    """Such a failure gives a message and exit status 1, and the old output stays complete."""
     call, before = generate.call_generator, contents(out)
 
     def call_and_change(spec, package, name):
@@ -361,7 +361,7 @@ def test_a_changed_shape_ends_the_command(out, monkeypatch, capsys):
 
 
 def test_no_file_to_edit(tmp_path):
-    """A file that is not generated any more is noticed, too."""
+    """A file that is no longer generated is an error too."""
     with pytest.raises(generate.GenerationError, match=r"No client\.py was generated"):
         edits.EDITS[0].apply(tmp_path)
 
@@ -377,7 +377,7 @@ def test_no_file_to_edit(tmp_path):
     ],
 )
 def test_a_model_that_can_not_be_masked(old, new, message, raw, tmp_path):
-    """A secret that is not found in the generated model is an error, never a `repr` that shows it."""
+    """If a secret is not found in the generated model, the run fails. It never writes a `repr` that shows it."""
     package = shutil.copytree(raw, tmp_path / "raw")
     path = package / "models" / "login_form.py"
     text = path.read_text("utf-8")
@@ -388,7 +388,7 @@ def test_a_model_that_can_not_be_masked(old, new, message, raw, tmp_path):
 
 
 def test_a_secret_is_looked_for_in_each_model(raw, tmp_path):
-    """That one model is masked does not excuse another one that has the same secret and was not found."""
+    """If one model is masked, another model with the same secret that was not found is still an error."""
     package = shutil.copytree(raw, tmp_path / "raw")
     shapes = generate.secrets_by_shape(generate.read_spec(SPEC))
     with pytest.raises(generate.GenerationError, match=r"\['password'\] .* model holds \['password', 'x'\]"):
@@ -396,7 +396,7 @@ def test_a_secret_is_looked_for_in_each_model(raw, tmp_path):
 
 
 def test_code_that_python_can_not_read(tmp_path):
-    """Broken code is refused with its place and a way out."""
+    """Broken code is refused. The message names the place and says what to do."""
     write(tmp_path / "models" / "x.py", "def 1():\n")
     with pytest.raises(generate.GenerationError, match=r"a\.yaml is broken: models/x\.py: invalid .* line 1"):
         checks.compile_package(tmp_path, "a.yaml", {"paths": {}})
@@ -431,12 +431,12 @@ def spoil(package, tmp_path, name, old, new):
             "api/health/get_health.py",
             "AuthenticatedClient | Client,",
             "Client,",
-            r"11 operations, 2 of them public; the generator wrote 11, 1",
+            r"11 operations \(2 public\)\. The generator wrote 11 \(1",
         ),
     ],
 )
 def test_an_operation_that_can_not_be_edited(name, old, new, message, raw_large, tmp_path):
-    """Parameters, boundaries and public operations are counted: one that looks otherwise is an error."""
+    """Parameters, boundaries and public operations are counted. One with another form is an error."""
     spec = generate.read_spec(GROWN_SPEC)
     public = generate.write_out_security(spec)
     package = spoil(raw_large, tmp_path, name, old, new)
@@ -454,7 +454,7 @@ def test_an_operation_that_can_not_be_edited(name, old, new, message, raw_large,
     ],
 )
 def test_models_that_can_not_be_described(name, old, new, raw_large, tmp_path):
-    """A method or an enum that would stay without a docstring is an error."""
+    """A method or an enum without a docstring is an error."""
     assert old in (raw_large / "models" / name).read_text("utf-8")
     package = spoil(raw_large, tmp_path, f"models/{name}", old, new)
     with pytest.raises(generate.GenerationError, match=rf"models/{name}: expected an enum, or to_dict.*adapt tools"):
@@ -476,7 +476,7 @@ def test_models_that_can_not_be_described(name, old, new, raw_large, tmp_path):
     ],
 )
 def test_models_that_can_not_be_loaded_lazily(old, new, raw_large, tmp_path):
-    """Whatever else `models/__init__.py` may come to hold is an error, and not lost."""
+    """Anything unexpected in `models/__init__.py` is an error, so that it is not lost."""
     init = raw_large / "models" / "__init__.py"
     old = '""" Contains all the data models used in inputs/outputs """' if old.startswith('"""') else old
     assert old in init.read_text("utf-8")
@@ -497,14 +497,14 @@ def test_models_that_can_not_be_loaded_lazily(old, new, raw_large, tmp_path):
     ],
 )
 def test_references_that_can_not_be_loaded_at_once(old, new, raw_large, tmp_path):
-    """A model that imports another one in some other way is an error, since a fork might cut that in two."""
+    """A model that imports another one in another way is an error, because a fork may interrupt such an import."""
     package = spoil(raw_large, tmp_path, "models/applicant.py", old, new)
     with pytest.raises(generate.GenerationError, match=r"models/applicant\.py: expected the functions to import"):
         models.load_references(package)
 
 
 def test_wrong_types_are_listed_by_place(tmp_path):
-    """What the type checker finds is cut to a few lines for each file, under what the file was made from."""
+    """Type errors are cut to a few lines for each file, below the place in the document."""
     write(tmp_path / "pkg" / "__init__.py", "")
     write(tmp_path / "pkg" / "models" / "a.py", "x: int = ''\n" * 9)
     spec = {"paths": {}, "components": {"schemas": {"A": {"type": "object"}}}}
@@ -521,7 +521,7 @@ def test_wrong_types_are_listed_by_place(tmp_path):
 
 
 def test_a_document_without_default_has_public_operations():
-    """Where neither the operation nor the document says anything, nothing is needed."""
+    """If neither the operation nor the document has security, none is needed."""
     spec = {"paths": {"/a": {"get": {}, "parameters": [], "summary": "x"}}}
     assert generate.write_out_security(spec) == 1
     assert spec["paths"]["/a"]["get"] == {"security": []}

@@ -1,6 +1,6 @@
 """Another reader of openapi.yaml: the client against Prism, which mocks the API from it and checks each request.
 
-Prism runs on Node and comes from the npm registry. Where it cannot be had, these tests are skipped, and say why.
+Prism runs on Node and comes from the npm registry. If it is not available, these tests are skipped and say why.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ YEAR_2019 = 1_571_504_193
 
 
 class Prism:
-    """A running Prism: a process of our own, on a free port of 127.0.0.1.
+    """A running Prism: our own process, on a free port of 127.0.0.1.
 
     Args:
         spec: the document to mock.
         command: runs Prism.
-        log: where to write what it says.
+        log: the file for its output.
     """
 
     def __init__(self, spec: Path, command: list[str], log: Path) -> None:
@@ -52,7 +52,7 @@ class Prism:
         self._log = log
         with log.open("wb") as output:
             self._process = subprocess.Popen(  # noqa: S603 - the pinned tool
-                # With --errors, a request that the document does not allow is an error and no warning.
+                # With --errors, a request that the document does not allow is an error, not a warning.
                 [*command, "mock", "--errors", "--host=127.0.0.1", f"--port={port}", str(spec)],
                 env=environment(Path(command[0])),
                 stdin=subprocess.DEVNULL,
@@ -62,7 +62,7 @@ class Prism:
 
     @property
     def log(self) -> str:
-        """What it has said so far."""
+        """Its output so far."""
         return self._log.read_text("utf-8")
 
     def wait(self) -> None:
@@ -74,7 +74,7 @@ class Prism:
             between.wait(0.05)
 
     def stop(self) -> None:
-        """End the process, and wait for its end."""
+        """Stop the process, and wait for its end."""
         self._process.terminate()
         try:
             self._process.wait(10)
@@ -84,7 +84,7 @@ class Prism:
 
 
 def expired_token() -> str:
-    """A JWT whose time is over, as in the example that FastAPI Users itself publishes."""
+    """Return an expired JWT, like the example that FastAPI Users itself publishes."""
     parts = [{"alg": "HS256", "typ": "JWT"}, {"sub": "fake", "aud": "fastapi-users:auth", "exp": YEAR_2019}]
     return ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in parts) + ".x"
 
@@ -107,13 +107,13 @@ def started(spec: Path, folder: Path) -> Iterator[Prism]:
 
 @pytest.fixture(scope="module")
 def prism(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prism]:
-    """The API as openapi.yaml has it."""
+    """The API as described in openapi.yaml."""
     yield from started(SPEC, tmp_path_factory.mktemp("prism"))
 
 
 @pytest.fixture(scope="module")
 def prism_of_2019(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prism]:
-    """The same, but for the login's example, which is a token that expired long ago."""
+    """The same API, except that the login's example is a token that expired long ago."""
     folder = tmp_path_factory.mktemp("prism-of-2019")
     document = YAML(typ="safe").load(SPEC)
     media = document["paths"][LOGIN_PATH]["post"]["responses"]["200"]["content"]["application/json"]
@@ -124,7 +124,7 @@ def prism_of_2019(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prism]:
 
 
 class Preferring(httpx.HTTPTransport):
-    """Asks Prism for one of the documented answers to the login, and counts the requests of each path."""
+    """Chooses one of the documented answers of the login, and counts the requests of each path."""
 
     def __init__(self, preference: str | None = None) -> None:
         super().__init__()
@@ -142,14 +142,14 @@ class Preferring(httpx.HTTPTransport):
 
 
 def test_client_sends_what_the_document_allows(prism: Prism, colour: Colour) -> None:
-    """Login and call pass Prism's own validation, in each colour, and its answers are those that we parse."""
+    """In each colour, login and call pass Prism's validation, and we can parse its answers."""
     resource = colour.operation(get_resource, connect(prism.base_url, credentials=CREDENTIALS))
     assert isinstance(resource, Resource)
     assert "Violation" not in prism.log
 
 
 def test_prism_does_look_at_requests(prism: Prism) -> None:
-    """The counter-proof: a call without a token, and a form without a password, are answered as the document says."""
+    """The counter-proof: a call without a token, and a form without a password, get the documented errors."""
     call = httpx.get(prism.base_url + RESOURCE_PATH)
     login = httpx.post(prism.base_url + LOGIN_PATH, data={"username": "fake-user@example.com"})
     assert (call.status_code, login.status_code) == (401, 422)
@@ -168,7 +168,7 @@ def test_prism_does_look_at_requests(prism: Prism) -> None:
 def test_documented_refusals_have_their_errors(
     prism: Prism, preference: str, kind: type[kyc_client.LoginError], status: int, code: str | None
 ) -> None:
-    """Each example of a refusal in the document, as somebody else sends it, becomes the error that we promise."""
+    """Each example of a refusal in the document, sent by another program, becomes the promised error."""
     with Preferring(preference) as transport:
         auth = LoginAuth(prism.base_url, credentials=CREDENTIALS, transport=transport)
         with pytest.raises(kyc_client.LoginError) as caught:
@@ -181,7 +181,7 @@ def test_documented_refusals_have_their_errors(
 
 
 def test_documented_401_is_followed_by_one_login(prism: Prism) -> None:
-    """A token that is refused: one login, one more try, and the last answer as the model that the document has."""
+    """A refused token costs one login and one more try. The last answer is the documented model."""
     with Preferring() as transport:
         client = connect(prism.base_url, credentials=CREDENTIALS, transport=transport, headers={"Prefer": "code=401"})
         auth: Any = client.get_httpx_client().auth
@@ -195,7 +195,7 @@ def test_documented_401_is_followed_by_one_login(prism: Prism) -> None:
 
 @pytest.mark.parametrize("lives", ["unknown", "expired in 2019"])
 def test_token_whose_expiry_says_nothing(prism: Prism, prism_of_2019: Prism, lives: str) -> None:
-    """F3: an example that is no real JWT, and one that was expired on arrival: ten calls, one login."""
+    """F3: with a token that is not a real JWT, or was expired on arrival, ten calls need one login."""
     server = prism_of_2019 if "2019" in lives else prism
     with Preferring() as transport:
         client = connect(server.base_url, credentials=CREDENTIALS, transport=transport)

@@ -1,4 +1,4 @@
-"""docs/regenerating.md: what it shows works as it stands."""
+"""docs/regenerating.md: its examples work unchanged."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ SECONDS = 60  # for what takes one
 
 
 def block(language: str) -> str:
-    """The one block of this language."""
+    """Return the only block of this language."""
     [found] = re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
     return str(found)
 
 
 @pytest.fixture(scope="module")
 def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a package that was generated from our document and the paths that the page adds to it."""
+    """The folder of a package that was generated from our document with the paths of the page."""
     folder = tmp_path_factory.mktemp("grown")
     yaml = YAML(typ="safe")
     document, added = yaml.load(ROOT / "openapi.yaml"), yaml.load(block("yaml"))
@@ -54,7 +54,7 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_added_operation_works_as_shown(grown: Path, server: FaultServer, credentials: kyc_client.Credentials) -> None:
-    """The page's own lines: the new operation logs in by itself, and its model hides what the page marks as secret."""
+    """The page's code runs: the new operation logs in, and its model hides the field that the page marks as secret."""
     server.on_resource(answer(200, {"id": "an-id", "status": "new", "document_number": "fake-document-number"}))
     result = subprocess.run(  # noqa: S603 - this interpreter, on the page's own lines
         [sys.executable, "-c", block("python")],
@@ -78,7 +78,7 @@ def test_added_operation_works_as_shown(grown: Path, server: FaultServer, creden
 
 
 def test_added_operation_and_model_break_nobody(grown: Path) -> None:
-    """What `make api-diff` says of them: one row each, and both are additions."""
+    """`make api-diff` shows one row for each of them, and both are additions."""
     before = surface.load(ROOT / "generated", ROOT / "wrapper")
     assert surface.changes(before, surface.load(grown, ROOT / "wrapper")) == {
         Change(Impact.ADDS, "kyc_openapi.api.applicants", "new module"),
@@ -87,7 +87,7 @@ def test_added_operation_and_model_break_nobody(grown: Path) -> None:
 
 
 def test_targets_are_there() -> None:
-    """Every `make` of the page has its target, and the table says rightly which of them `make check` runs."""
+    """Every `make` command of the page exists, and the table is right about which ones `make check` runs."""
     named = set(re.findall(r"\bmake ([a-z]+-?[a-z]+)", re.sub(r"make itself|make check has", "", TEXT)))
     assert len(named) > 10
     assert named <= TARGETS
@@ -98,6 +98,6 @@ def test_targets_are_there() -> None:
 
 
 def test_targets_have_help() -> None:
-    """`make help` lists every target that is one, with a sentence."""
+    """`make help` lists every target with a sentence."""
     [phony] = re.findall(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)
     assert set(phony.split()) == TARGETS == set(re.findall(r"^([a-z-]+):.*## \w", MAKEFILE, re.MULTILINE))

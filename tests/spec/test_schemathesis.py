@@ -1,4 +1,4 @@
-"""openapi.yaml promises no more and no less than the server does: schemathesis tries, our sandbox answers."""
+"""openapi.yaml describes exactly what the server does: schemathesis sends requests, and our sandbox answers."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ MISTAKES = [
 
 @pytest.fixture
 def server() -> Iterator[Sandbox]:
-    """The sandbox, whose active user is the one of the document's example, so that a login can succeed."""
+    """The sandbox. Its active user is the one in the document's example, so that a login can succeed."""
     form = DOCUMENT["paths"][LOGIN_PATH]["post"]["requestBody"]["content"]["application/x-www-form-urlencoded"]
     sandbox = Sandbox()
     sandbox.active = Credentials(form["example"]["username"], form["example"]["password"])
@@ -49,9 +49,9 @@ def server() -> Iterator[Sandbox]:
 
 
 def run_schemathesis(server: Sandbox, spec: Path, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """Have the server tested against the document, with a valid token for what needs one."""
+    """Test the server against the document, with a valid token for protected operations."""
     token = LoginAuth(server.base_url, credentials=server.active).get_token().value
-    return subprocess.run(  # noqa: S603 - a tool of our own environment
+    return subprocess.run(  # noqa: S603 - a tool from our own environment
         [
             Path(sys.executable).with_name("schemathesis"),
             f"--config-file={CONFIG}",
@@ -62,7 +62,7 @@ def run_schemathesis(server: Sandbox, spec: Path, folder: Path, *options: str) -
             "--no-color",
             *options,
         ],
-        # Where it keeps what it learned of a server: in a new folder, each run is like the first.
+        # It stores what it learned about a server here. With a new folder, each run is like the first.
         cwd=folder,
         capture_output=True,
         encoding="utf-8",
@@ -72,7 +72,7 @@ def run_schemathesis(server: Sandbox, spec: Path, folder: Path, *options: str) -
 
 
 def test_server_gives_no_undocumented_answer(server: Sandbox, tmp_path: Path) -> None:
-    """J7: valid, invalid and hostile requests: statuses, types and bodies are those of the document, and all occur."""
+    """J7: valid, invalid and hostile requests get documented statuses, types and bodies only, and all occur."""
     result = run_schemathesis(server, SPEC, tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "2 selected / 2 total" in result.stdout
@@ -82,13 +82,13 @@ def test_server_gives_no_undocumented_answer(server: Sandbox, tmp_path: Path) ->
     for method, path, status in seen:
         answers.get((method, path), set()).add(status)
     assert answers == DOCUMENTED
-    # Neither a few tries nor an endless run.
+    # Enough tries, but not an endless run.
     assert 50 <= sum(seen.values()) <= 1000
     assert {status for _, path, status in seen if path not in {LOGIN_PATH, RESOURCE_PATH}} <= {404}
 
 
 def test_document_that_is_not_true_is_found_out(server: Sandbox, tmp_path: Path) -> None:
-    """The counter-proof: a document with three mistakes about the same server, all of which are reported."""
+    """The counter-proof: for a document with three mistakes about the same server, all three are reported."""
     text = SPEC.read_text("utf-8")
     for truth, mistake in MISTAKES:
         assert text.count(truth) == 1

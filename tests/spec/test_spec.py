@@ -1,4 +1,4 @@
-"""openapi.yaml says what the API's guide says, in the names that services read."""
+"""openapi.yaml says the same as the API's guide, with the names that services use."""
 
 import openapi_spec_validator
 import pytest
@@ -26,13 +26,13 @@ def resolve(node):
 
 
 def mistakes(name, value):
-    """List what the schema of this name finds wrong with a value."""
+    """List the errors of a value by the schema of this name."""
     schema = {"$ref": f"#/components/schemas/{name}", "components": SPEC["components"]}
     return [error.message for error in OAS31Validator(schema).iter_errors(value)]
 
 
 def examples():
-    """List each example of a body, beside the schema that it has to meet."""
+    """List each example of a body with its schema."""
     found = [("LoginForm", LOGIN["requestBody"]["content"]["application/x-www-form-urlencoded"]["example"])]
     for operation in (LOGIN, RESOURCE):
         for response in operation["responses"].values():
@@ -51,7 +51,7 @@ def test_valid():
 
 
 def test_operations_have_the_names_that_services_import():
-    """The two operations of the guide are named and tagged as `from kyc_openapi.api.<tag> import <operation>` says."""
+    """The guide's two operations have the names and tags of `from kyc_openapi.api.<tag> import <operation>`."""
     names = {
         (method, path): (operation["tags"], operation["operationId"])
         for path, item in SPEC["paths"].items()
@@ -79,7 +79,7 @@ def test_schemas_have_the_names_that_services_import():
 
 
 def test_everything_but_the_login_needs_a_token():
-    """The bearer scheme is the document's default, so that an operation added later has it unasked."""
+    """The bearer scheme is the document's default, so that a new operation has it too."""
     assert SPEC["security"] == [{"bearer": []}]
     assert LOGIN["security"] == []
     assert "security" not in RESOURCE
@@ -88,7 +88,7 @@ def test_everything_but_the_login_needs_a_token():
 
 
 def test_the_host_is_a_variable():
-    """The API is reached by https, at the domain that the integrator was given."""
+    """The API is served by https, at the domain that the integrator received."""
     [server] = SPEC["servers"]
     assert server["url"] == "https://{kyc_domain}"
     assert set(server["variables"]) == {"kyc_domain"}
@@ -145,13 +145,13 @@ def test_examples_are_right(name, value):
     ],
 )
 def test_schemas_refuse(name, value):
-    """The schemas are more than names: a value of another shape does not pass."""
+    """The schemas refuse values of another shape."""
     assert mistakes(name, value)
 
 
 @pytest.mark.parametrize("detail", [*CODES, "LOGIN_TOO_OLD", "Field exceeded maximum size of 1024KB."])
 def test_codes_are_open(detail):
-    """A code that is not documented is a valid answer: the server may learn new ones."""
+    """An undocumented code is a valid answer, because the server may add codes."""
     assert mistakes("LoginRefusal", {"detail": detail}) == []
     known, others = SCHEMAS["LoginErrorCode"]["anyOf"]
     assert known["enum"] == CODES
@@ -173,7 +173,7 @@ def test_validation_errors_as_the_server_sends_them(entry):
 
 
 def test_secrets_are_marked():
-    """The password, the token and what can echo them are marked, so that no repr shows them; and not what is none."""
+    """The password, the token and fields that may echo them are marked, so that no repr shows them. Others are not."""
     marked = {
         (name, field)
         for name, schema in SCHEMAS.items()
@@ -211,12 +211,12 @@ def test_secrets_are_marked():
     ],
 )
 def test_descriptions_tell_what_the_guide_tells(text, facts):
-    """An integrator who has only this document misses nothing that the guide says."""
+    """The document contains every fact of the guide."""
     assert [fact for fact in facts if fact not in text] == []
 
 
 def test_every_part_is_described():
-    """No operation, answer, schema or field of the form and token is left without a word."""
+    """Every operation, answer, schema, and field of the form and token has a description."""
     undescribed = [name for name, schema in SCHEMAS.items() if not schema.get("description")]
     assert undescribed == [], "give these schemas a description"
     parts = [LOGIN, RESOURCE]
@@ -226,7 +226,7 @@ def test_every_part_is_described():
 
 
 def test_no_lint_rule_is_off_without_a_reason():
-    """In redocly.yaml a comment stands above each rule, and nothing is reported over the network."""
+    """In redocly.yaml, each rule has a comment above it, and nothing is reported over the network."""
     text = (ROOT / "redocly.yaml").read_text("utf-8")
     rules = text.partition("rules:\n")[2].partition("\n\n")[0].splitlines()
     changed = [number for number, line in enumerate(rules) if not line.lstrip().startswith("#")]

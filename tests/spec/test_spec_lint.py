@@ -1,4 +1,4 @@
-"""make spec-lint, and the way to the tools that run on Node."""
+"""make spec-lint, and how we find the tools that run on Node."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.tools
 
-# The standard allows both; the project's rules do not.
+# The standard allows both. The project's rules do not.
 NO_SUMMARY = ("      summary: Get the protected resource\n", "")
-# The standard does not.
+# The standard does not allow this.
 SAME_NAME = ("operationId: get_resource", "operationId: login")
 
 
@@ -40,13 +40,13 @@ def no_node(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def no_registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A machine that has never fetched anything, and now cannot."""
+    """A machine without network and with an empty cache."""
     monkeypatch.setenv("npm_config_cache", str(tmp_path / "cache"))
     monkeypatch.setenv("npm_config_registry", "http://127.0.0.1:9")
 
 
 def test_our_document_is_clean(redocly: Tool, capfd: pytest.CaptureFixture[str]) -> None:
-    """Both checks pass, and both are seen to have run."""
+    """Both checks pass, and the output shows that both have run."""
     assert spec_lint.main([str(SPEC)], redocly) == 0
     shown = capfd.readouterr().out
     assert f"{SPEC}: OK" in shown
@@ -54,7 +54,7 @@ def test_our_document_is_clean(redocly: Tool, capfd: pytest.CaptureFixture[str])
 
 
 def test_style_alone_fails(redocly: Tool, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """What the standard allows and our rules do not is an error, shown with its place."""
+    """A document that the standard allows and our rules do not is an error, shown with its place."""
     assert spec_lint.main([doctored(tmp_path, *NO_SUMMARY)], redocly) == 1
     shown = capfd.readouterr()
     assert "OK" in shown.out
@@ -63,7 +63,7 @@ def test_style_alone_fails(redocly: Tool, tmp_path: Path, capfd: pytest.CaptureF
 
 @pytest.mark.usefixtures("no_node")
 def test_standard_is_checked_without_node(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """A machine without Node checks what it can, and says what it leaves out and why."""
+    """Without Node, the standard's check runs. The output says which check was skipped and why."""
     assert spec_lint.main([str(SPEC)]) == 0
     assert "redocly lint was LEFT OUT: there is no Node here" in capfd.readouterr().out
     assert spec_lint.main([doctored(tmp_path, *SAME_NAME)]) == 1
@@ -71,19 +71,19 @@ def test_standard_is_checked_without_node(tmp_path: Path, capfd: pytest.CaptureF
 
 
 def test_registry_that_cannot_be_reached(no_registry: None, capfd: pytest.CaptureFixture[str]) -> None:
-    """Without a network the check is left out, in finite time, and npm's reason is passed on."""
+    """Without a network, the check is skipped in finite time, with npm's reason."""
     assert spec_lint.main([str(SPEC)]) == 0
     assert "LEFT OUT: npm cannot fetch @redocly/cli@2.77.0: ECONNREFUSED" in capfd.readouterr().out
 
 
 def test_no_such_document(capfd: pytest.CaptureFixture[str]) -> None:
-    """A mistyped SPEC is a misuse, not a finding."""
+    """A mistyped SPEC has its own exit status, because it is not a problem of the document."""
     assert spec_lint.main(["nowhere.yaml"]) == 2
     assert "there is no file nowhere.yaml" in capfd.readouterr().err
 
 
 def test_node_of_the_environment_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The Node that `make setup` installs is used, whatever is on PATH; PATH's is used where it installs none."""
+    """The Node from `make setup` is used whether or not PATH has one. Without it, PATH's is used."""
     for name in ("node", "npx"):
         (tmp_path / name).write_text("#!/bin/sh\n", "utf-8")
         (tmp_path / name).chmod(0o755)
@@ -98,7 +98,7 @@ def test_node_of_the_environment_comes_first(monkeypatch: pytest.MonkeyPatch, tm
 
 @pytest.mark.parametrize(("limit", "told"), [("FETCH_SECONDS", "did not fetch"), ("RUN_SECONDS", "did not end")])
 def test_tool_that_hangs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, limit: str, told: str) -> None:
-    """Whatever hangs, npm or the tool, is ended."""
+    """If npm or the tool hangs, it is stopped."""
     hangs, fetched = tmp_path / "hangs", tmp_path / "fetched"
     hangs.write_text("#!/bin/sh\nexec sleep 600\n", "utf-8")
     fetched.write_text(f"#!/bin/sh\necho {hangs}\n", "utf-8")

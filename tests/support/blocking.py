@@ -1,8 +1,7 @@
-"""Watches that our code never blocks an event loop, asyncio's or trio's, in any test.
+"""Checks in every test that our code never blocks an event loop of asyncio or trio.
 
-blockbuster finds the blocking calls (sleeping, waiting for a lock, a file, a blocking socket). What is added here:
-trio, which it does not know; and a record, since a blocking call in the middle of code that copes with every exception
-would be found and never seen.
+blockbuster finds the blocking calls: a sleep, a lock, a file, a blocking socket. We add support for trio, which it does
+not know. We also record each call, because code that catches every exception would hide blockbuster's error.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ import kyc_openapi
 
 
 def _a_running_loop() -> object:
-    """What blockbuster asks asyncio for: a loop that runs in this thread, or RuntimeError."""
+    """Return the loop that runs in this thread, or raise RuntimeError. blockbuster calls it in asyncio's place."""
     if trio.lowlevel.in_trio_run():
         return trio.lowlevel.current_trio_token()
     return asyncio.get_running_loop()
 
 
 class LoopWatch:
-    """Makes a blocking call that comes from our packages on a loop's thread an error, and writes it down.
+    """Makes it an error if our packages block the thread of a loop, and records the call.
 
     Attributes:
         found: the calls that blocked.
@@ -35,12 +34,12 @@ class LoopWatch:
 
     def __init__(self) -> None:
         self.found: list[str] = []
-        # The sandbox is a server with a loop of its own, which imports and sets up a database before it serves.
+        # The sandbox is excluded: it has its own loop, which imports modules and creates a database before it serves.
         self._buster = engine.BlockBuster([kyc_client, kyc_openapi], excluded_modules=[kyc_client.sandbox])
-        # Whether a log is written to a file or elsewhere is the application's choice, here pytest's.
+        # The application decides where a log is written. Here pytest decides.
         for function in self._buster.functions.values():
             function.can_block_in("logging/__init__.py", "emit")
-        # What measures coverage has a lock of its own, which it takes at any line of ours.
+        # coverage takes its own lock at any line of our code.
         self._buster.functions["threading.Lock.acquire"].can_block_in("coverage/collector.py", "lock_data")
 
     def __enter__(self) -> Self:

@@ -1,10 +1,10 @@
-"""A headless Chromium, told what to do over a pipe (the DevTools protocol), for pages that are files.
+"""A headless Chromium for pages that are files, controlled over a pipe with the DevTools protocol.
 
     with Browser() as browser:
         (page,) = browser.open([path], width=390, dark=True)
         assert page.troubles == []
 
-No host can be found from it: a page that asks for one gets an error, which counts as trouble.
+It cannot resolve any host. If a page asks for one, the page gets an error, which counts as trouble.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-# Debian's package is called so.
+# The name of Debian's package and program.
 CHROMIUM = shutil.which("chromium")
-PATIENCE = 90.0  # seconds, for what takes two on a quiet machine
+PATIENCE = 90.0  # seconds; on a quiet machine it takes two
 COMMAND = (
     "--headless=new",
-    # It runs as root in a container, and opens our own pages only.
+    # The sandbox does not work as root in a container. We open only our own pages.
     "--no-sandbox",
     "--disable-gpu",
     "--disable-background-networking",
@@ -39,7 +39,8 @@ COMMAND = (
     "--remote-debugging-pipe",
     "about:blank",
 )
-# The protocol's own file descriptors are 3, to the browser, and 4, from it. High copies first, which are neither.
+# The protocol uses descriptor 3 to the browser, and 4 from it. Copy ours to high numbers first, because one of them may
+# be 3 or 4.
 START = """
 import fcntl, os, sys
 to_browser, from_browser = (fcntl.fcntl(int(number), fcntl.F_DUPFD_CLOEXEC, 10) for number in sys.argv[1:3])
@@ -50,14 +51,14 @@ os.execv(sys.argv[3], sys.argv[3:])
 
 
 class BrowserError(Exception):
-    """The browser did not do what it was told."""
+    """The browser did not follow a command."""
 
 
 class Tab:
     """One page in the browser.
 
     Attributes:
-        troubles: errors on its console, requests that failed, and requests to anywhere but this site's files.
+        troubles: errors on its console, failed requests, and requests to anything except this site's files.
     """
 
     def __init__(self, browser: Browser, path: Path, session: str) -> None:
@@ -68,7 +69,7 @@ class Tab:
         self.idle = False
 
     def note(self, method: str, told: dict[str, Any]) -> None:
-        """Take in what the browser tells."""
+        """Record an event from the browser."""
         if method == "Network.requestWillBeSent":
             url = told["request"]["url"]
             if not url.startswith(("file:", "data:", "blob:")):
@@ -85,7 +86,10 @@ class Tab:
             self.idle = True
 
     def evaluate(self, expression: str) -> Any:
-        """What an expression, or its promise, is in this page, with the tab in front: others are not painted."""
+        """Return the value of an expression, or of its promise, in this page.
+
+        The tab is brought to the front, because the browser does not paint the others.
+        """
         self.browser.call("Page.bringToFront", self.session)
         told = self.browser.call(
             "Runtime.evaluate", self.session, expression=expression, awaitPromise=True, returnByValue=True
@@ -133,7 +137,7 @@ class Browser:
             os.close(descriptor)
 
     def call(self, method: str, session: str | None = None, **parameters: Any) -> dict[str, Any]:
-        """Tell the browser to do something, and return what it answers."""
+        """Send a command to the browser, and return its answer."""
         self._number += 1
         number = self._number
         message = {"id": number, "method": method, "params": parameters} | ({"sessionId": session} if session else {})
@@ -148,7 +152,7 @@ class Browser:
                 return result
 
     def open(self, paths: Iterable[Path], *, width: int, dark: bool) -> list[Tab]:
-        """Open pages, each in a tab of its own, and wait until none of them loads anything any more."""
+        """Open each page in its own tab, and wait until all have finished loading."""
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         tabs = []
         for path in paths:
@@ -171,7 +175,7 @@ class Browser:
         return tabs
 
     def _next(self, deadline: float) -> dict[str, Any]:
-        """The next message; what concerns a tab is noted there."""
+        """Return the next message. An event of a tab is also recorded there."""
         while b"\0" not in self._buffer:
             ready, _, _ = select.select([self._from], [], [], max(0.0, deadline - time.monotonic()))
             data = os.read(self._from, 1 << 20) if ready else b""

@@ -13,7 +13,7 @@ NOW = 1_800_000_000.0
 
 
 class Time:
-    """Both clocks, moved by hand; pauses are written down and pass at once."""
+    """Both clocks, moved by the test. Pauses are recorded, and take no real time."""
 
     def __init__(self, wall: float = NOW) -> None:
         self.monotonic = 1000.0

@@ -1,4 +1,4 @@
-"""One scenario, three colours: the same calls through threads, asyncio and trio."""
+"""Run the same scenario in three colours: with threads, asyncio and trio."""
 
 from __future__ import annotations
 
@@ -14,28 +14,29 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 TIMEOUT = 30.0
-# httpx's async pool takes time in proportion to connections times waiting requests; the crowd meets before it.
+# The time of httpx's async pool grows with connections times waiting requests. Few connections are enough, because the
+# requests meet at the login, before the pool.
 LIMITS = httpx.Limits(max_connections=20)
 
 
 class Colour(Protocol):
-    """A way to make calls; the keywords in `client` go to the httpx client."""
+    """A way to make calls. The keywords in `client` go to the httpx client."""
 
     name: str
 
     def send(self, method: str, url: str, *, client: dict[str, Any], **request: Any) -> httpx.Response:
-        """One request through a new client."""
+        """Send one request through a new client."""
 
     def send_many(
         self, count: int, method: str, url: str, *, client: dict[str, Any]
     ) -> list[httpx.Response | Exception]:
-        """So many requests at the same time through one new client; what each of them returned or raised."""
+        """Send so many requests at once through one new client. Return what each returned or raised."""
 
     def operation(self, operation: Any, client: Any) -> Any:
-        """One generated operation."""
+        """Call one generated operation."""
 
     def token(self, auth: Any) -> Any:
-        """The current token."""
+        """Return the current token."""
 
 
 class Threads:
@@ -61,8 +62,8 @@ class Threads:
             except Exception as error:  # noqa: BLE001 - it is the result
                 results.append(error)
 
-        # Without keep-alive: in httpcore's sync pool, a thread may close an idle connection that another one has just
-        # been given (encode/httpcore#1110, open, 1.0.9), and then a call fails that has nothing to do with us.
+        # No keep-alive: in httpcore's sync pool, a thread may close an idle connection that another thread has just
+        # received (encode/httpcore#1110, open, 1.0.9). Then a call fails for a reason that is not ours.
         headers = {"Connection": "close"}
         with httpx.Client(**{"timeout": TIMEOUT, "limits": LIMITS, "headers": headers, **client}) as http:
             threads = [threading.Thread(target=call) for _ in range(count)]
@@ -81,7 +82,7 @@ class Threads:
 
 
 class _Async:
-    """What asyncio and trio share: all but how a coroutine is run, and many of them together."""
+    """The common part of asyncio and trio: everything except how to run one coroutine, and many at once."""
 
     name: str
 

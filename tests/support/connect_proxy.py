@@ -1,10 +1,10 @@
-"""A proxy for tests: opens tunnels (`CONNECT`) over real sockets, and keeps all that it could see.
+"""A proxy for tests: it opens tunnels (`CONNECT`) over real sockets, and records everything that it can see.
 
     with ConnectProxy() as proxy:
         httpx.get(url, proxy=proxy.url)
         assert proxy.tunnels == ["127.0.0.1:8443"]
 
-It leads to this machine only. Anything but a CONNECT is answered 400, and noted.
+It connects to this machine only. It answers every other method with 400, and records it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class ConnectProxy:
 
         Args:
             refusal: answer every CONNECT with this, and open no tunnel.
-            secret: the user and password, `user:password`, to be put into its URL.
+            secret: `user:password`, a part of its URL.
         """
         self.refusal = refusal
         self.heads: list[str] = []
@@ -37,13 +37,13 @@ class ConnectProxy:
 
     @property
     def tunnels(self) -> list[str]:
-        """Where it was asked to lead to, in order."""
+        """The targets of the requested tunnels, in order."""
         lines = [head.partition("\r\n")[0].split(" ") for head in list(self.heads)]
         return [target for method, target, _ in lines if method == "CONNECT"]
 
     @property
     def in_clear(self) -> list[str]:
-        """The requests that it was to forward itself, and so to read."""
+        """The requests without a tunnel, which the proxy can read."""
         return [head for head in list(self.heads) if not head.startswith("CONNECT ")]
 
     def __enter__(self) -> Self:

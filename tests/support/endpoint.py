@@ -1,4 +1,4 @@
-"""An endpoint without a network, and callers of every colour who want its token."""
+"""An endpoint without a network, and callers in every colour that request its token."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 A = Credentials("fake-user", "fake-password-a")
 B = Credentials("fake-user", "fake-password-b")
-# Longer than any wait of these tests. A caller who is still waiting then would wait for ever.
+# Longer than any wait of these tests. A caller that still waits then would wait forever.
 PATIENCE = 20.0
 _numbers = itertools.count()
 
 
 class Endpoint:
-    """Answers attempts from a script, the last entry again and again. A callable entry is called."""
+    """Answers attempts from a script. The last entry is repeated, and a callable entry is called."""
 
     def __init__(self, time: Time, lifetime: float = 1000.0) -> None:
         self.time = time
@@ -41,7 +41,7 @@ class Endpoint:
         self.script: list[Any] = [self.grant]
 
     def grant(self) -> Grant:
-        """A new token, unlike every other."""
+        """Return a new token, different from all others."""
         return Grant(jwt(exp=self.time.wall + self.lifetime, jti=next(_numbers)), self.time.wall)
 
     def attempt(
@@ -61,7 +61,7 @@ class Endpoint:
 
 
 class Gate:
-    """A result that waits until the test lets it come."""
+    """A result that waits until the test releases it."""
 
     def __init__(self, then: Any) -> None:
         self.arrived = threading.Event()
@@ -82,7 +82,7 @@ WAYS: dict[str, Callable[[Steps], Lease]] = {
 
 
 class Caller(threading.Thread):
-    """A thread that wants a token, by itself or through a task on an event loop of its own.
+    """A thread that requests a token, directly or through a task on its own event loop.
 
     Attributes:
         waits: set as soon as it has a login to wait for.
@@ -97,7 +97,7 @@ class Caller(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        """Take a token."""
+        """Request a token."""
         try:
             self._end.set_result(self._wait(self._told()))
         except BaseException as error:  # noqa: BLE001 - it is the result
@@ -114,23 +114,23 @@ class Caller(threading.Thread):
             yield flight
 
     def lease(self) -> Lease:
-        """What it got. Raises what it had to raise."""
+        """Return its token, or raise its error."""
         return self._end.result(PATIENCE)
 
     def error(self) -> BaseException | None:
-        """What it had to raise."""
+        """Return its error."""
         return self._end.exception(PATIENCE)
 
 
 def crowd(source: TokenSource, count: int = 6) -> list[Caller]:
-    """So many callers of all colours, who have a login to wait for."""
+    """Start so many callers in all colours that wait for a login."""
     callers = [Caller(source, way) for way, _ in zip(itertools.cycle(WAYS), range(count), strict=False)]
     assert all(caller.waits.wait(PATIENCE) for caller in callers)
     return callers
 
 
 def take(source: TokenSource) -> Lease:
-    """What a request does to get a token."""
+    """Get a token as a request does."""
     return source.fresh() or wait_sync(source.acquire())
 
 

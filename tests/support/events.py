@@ -1,4 +1,4 @@
-"""An `on_event` function that remembers."""
+"""An `on_event` function that records the events."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PATIENCE = 20.0
 
 
 class Heard(list["Event"]):
-    """The events so far. The last one comes after those who wait have been woken, so a test has to wait for it."""
+    """The events so far. The last one arrives after the callers have been woken, so a test must wait for it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -24,6 +24,6 @@ class Heard(list["Event"]):
             self._more.notify_all()
 
     def wait(self, count: int) -> None:
-        """Wait for so many events."""
+        """Wait until there are so many events."""
         with self._more:
             assert self._more.wait_for(lambda: len(self) >= count, PATIENCE), self

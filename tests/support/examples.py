@@ -1,4 +1,4 @@
-"""Ways to run what is in `examples/`, as it stands."""
+"""Run the unchanged files of `examples/`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 EXAMPLES = ROOT / "examples"
-PATIENCE = 60.0  # seconds, for what takes eight
+PATIENCE = 60.0  # seconds; it normally takes eight
 
 
 def loaded(name: str) -> ModuleType:
-    """An example as a module, to look into."""
+    """Return an example as a module."""
     spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
@@ -29,7 +29,7 @@ def loaded(name: str) -> ModuleType:
 
 
 def run(name: str, *options: str, arguments: Sequence[str] = (), **environ: str) -> subprocess.CompletedProcess[str]:
-    """Run an example as a reader does, but with warnings as errors; `options` are the interpreter's."""
+    """Run an example like a reader, except that warnings are errors. `options` go to the interpreter."""
     return subprocess.run(  # noqa: S603 - this interpreter, on a file of the project
         [sys.executable, "-W", "error", *options, EXAMPLES / f"{name}.py", *arguments],
         env={**os.environ, **environ},

@@ -1,4 +1,4 @@
-"""A server for tests: a real socket, scripted answers, and a record of all that came in.
+"""A server for tests: a real socket, scripted answers, and a record of all requests.
 
     with FaultServer() as server:
         server.on_login(status(503), issue())           # in this order; the last one is repeated
@@ -6,8 +6,8 @@
         ...
         assert server.login_count == 2
 
-By default a login issues a token and every other path wants a valid one, so a script says only what is unusual. A
-behaviour is a function of the `Exchange` that it has to answer.
+By default, a login issues a token, and every other path needs a valid one. So a script describes only what is unusual.
+A behaviour is a function that takes an `Exchange` and answers it.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ class Exchange:
     def __init__(self, server: FaultServer, connection: socket.socket, head: bytes, body: bytes) -> None:
         self.server = server
         self.connection = connection
-        # What tells the client's connections apart, also when they have been closed.
+        # It identifies the client's connection, even after it has been closed.
         self.client_port: int = connection.getpeername()[1]
         request_line, *lines = head.decode("latin-1").split("\r\n")
         self.method, self.target, _ = request_line.split(" ", 2)
         self.path = self.target.partition("?")[0]
-        # As they came, for names that came twice.
+        # Every line, because a name may appear twice.
         fields = [line.partition(":") for line in lines if line]
         self.raw_headers = [(name, value.strip()) for name, _, value in fields]
         self.headers = {name.lower(): value for name, value in self.raw_headers}
@@ -53,11 +53,11 @@ class Exchange:
         return token if scheme == "Bearer" else None
 
     def send(self, raw: bytes) -> None:
-        """Put bytes on the wire as they are."""
+        """Send bytes unchanged."""
         self.connection.sendall(raw)
 
     def answer(self, status: int, body: Any = None, headers: dict[str, str] | None = None) -> None:
-        """A well-formed answer; a body that is not bytes is sent as JSON."""
+        """Send a well-formed answer. A body that is not bytes is sent as JSON."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         fields = {"Content-Type": "application/json", "Content-Length": str(len(content)), **self.server.date_header()}
         fields |= headers or {}
@@ -67,11 +67,11 @@ class Exchange:
     def reset(self) -> None:
         """Break the connection with a TCP reset."""
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        # The reader still holds the descriptor: only leaving the thread's `with` really closes it.
+        # The reader still holds the descriptor. Only the end of the thread's `with` block closes it.
         raise ConnectionAbortedError
 
     def close(self) -> None:
-        """Close the connection in good order, but maybe in the middle of an answer."""
+        """Close the connection without a reset, even in the middle of an answer."""
         self.connection.shutdown(socket.SHUT_RDWR)
 
 
@@ -79,19 +79,19 @@ Behaviour: TypeAlias = Callable[[Exchange], None]
 
 
 def answer(status: int, body: Any = None, headers: dict[str, str] | None = None) -> Behaviour:
-    """Answer with this."""
+    """Answer with this status, body and headers."""
     return lambda exchange: exchange.answer(status, body, headers)
 
 
 def issue(**claims: Any) -> Behaviour:
-    """Log in: issue a token, with these claims beside or instead of its own."""
+    """Answer a login with a new token. These claims are added to its own, or replace them."""
     return lambda exchange: exchange.answer(
         200, {"access_token": exchange.server.new_token(**claims), "token_type": "bearer"}
     )
 
 
 def check(exchange: Exchange) -> None:
-    """Let a valid token pass, and echo it; else 401, as the API says it."""
+    """Answer a valid token with 200 and the token itself, and all else with the API's 401."""
     if exchange.token is not None and exchange.server.accepts(exchange.token):
         exchange.answer(200, {"token": exchange.token, "path": exchange.target})
     else:
@@ -99,7 +99,7 @@ def check(exchange: Exchange) -> None:
 
 
 def hang(exchange: Exchange) -> None:
-    """Say nothing until the server stops or the client goes away."""
+    """Send nothing until the server stops or the client disconnects."""
     with contextlib.suppress(OSError):
         exchange.connection.recv(1)
 
@@ -110,7 +110,7 @@ def reset(exchange: Exchange) -> None:
 
 
 def after(event: threading.Event, then: Behaviour) -> Behaviour:
-    """Answer only once the test allows it."""
+    """Answer only after the test has set the event."""
 
     def behaviour(exchange: Exchange) -> None:
         event.wait()
@@ -120,7 +120,7 @@ def after(event: threading.Event, then: Behaviour) -> Behaviour:
 
 
 def drip(raw: bytes, seconds: float) -> Behaviour:
-    """Send these bytes one by one, with a pause after each, for ever."""
+    """Send these bytes, then one more byte after each pause, until the server stops or the client disconnects."""
 
     def behaviour(exchange: Exchange) -> None:
         exchange.send(raw)
@@ -140,9 +140,9 @@ class FaultServer:
         """Make a server.
 
         Args:
-            lifetime: of the tokens, in seconds.
-            date: the clock of the `Date` header; None to send none.
-            context: a server's TLS context, to speak https.
+            lifetime: seconds for which a token is valid.
+            date: the clock of the `Date` header; None sends no header.
+            context: a TLS context; None serves plain http.
         """
         self.lifetime = lifetime
         self.date = date
@@ -161,19 +161,19 @@ class FaultServer:
         scheme = "http" if context is None else "https"
         self.base_url = f"{scheme}://127.0.0.1:{self.port}"
 
-    # What a test sets and asks
+    # For tests
 
     def on_login(self, *behaviours: Behaviour) -> None:
-        """Answer the next logins like this, one after the other; the last behaviour is repeated."""
+        """Answer the next logins with these behaviours, one after the other. The last one is repeated."""
         self._logins = list(behaviours)
 
     def on_resource(self, *behaviours: Behaviour) -> None:
-        """Answer the next requests for anything but the login like this; the last behaviour is repeated."""
+        """Answer the next requests except logins with these behaviours, in order. The last one is repeated."""
         self._resources = list(behaviours)
 
     @property
     def logins(self) -> list[Exchange]:
-        """The logins that came in."""
+        """All logins that arrived."""
         return [exchange for exchange in list(self.exchanges) if exchange.path.endswith(LOGIN_PATH)]
 
     @property
@@ -182,21 +182,21 @@ class FaultServer:
 
     @property
     def hits(self) -> list[Exchange]:
-        """All other requests that came in."""
+        """All other requests that arrived."""
         return [exchange for exchange in list(self.exchanges) if not exchange.path.endswith(LOGIN_PATH)]
 
     @property
     def raw_headers(self) -> list[tuple[str, str]]:
-        """The headers of the last of them, one for each line on the wire."""
+        """The headers of the last of these requests, one for each line on the wire."""
         return self.hits[-1].raw_headers
 
     @property
     def open_connections(self) -> int:
-        """How many connections clients hold open at this moment."""
+        """How many connections are open now."""
         return len(self._connections)
 
     def new_token(self, **claims: Any) -> str:
-        """A token that this server accepts: a JWT in form, plainly a fake, and different from all others."""
+        """Return a new token that this server accepts. It has the form of a JWT, and is clearly a fake."""
         with self._lock:
             self._issued += 1
             number = self._issued
@@ -209,7 +209,7 @@ class FaultServer:
         return token in self._valid
 
     def revoke(self) -> None:
-        """Refuse every token that has been issued so far."""
+        """Refuse every token issued so far."""
         self._valid.clear()
 
     def date_header(self) -> dict[str, str]:
@@ -256,7 +256,7 @@ class FaultServer:
                 while (exchange := self._read(connection, reader)) is not None:
                     self._behaviour(exchange)(exchange)
         except OSError:
-            pass  # The client, or the test, has broken the connection.
+            pass  # The client or the test has broken the connection.
         finally:
             with self._lock:
                 self._connections.discard(connection)

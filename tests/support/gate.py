@@ -1,4 +1,4 @@
-"""A login that waits for the test, and who waits for it meanwhile."""
+"""A login that waits for the test, and the number of callers that wait for the login."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Gate:
-    """A login that tells when it has come in, and is answered when the test says so."""
+    """A login that sets an event when it arrives, and is answered when the test allows it."""
 
     def __init__(self, then: Behaviour | None = None) -> None:
         self.arrived = threading.Event()
@@ -28,7 +28,7 @@ class Gate:
         after(self.opened, self._then)(exchange)
 
     def open_when(self, condition: Callable[[], bool]) -> threading.Thread:
-        """Answer as soon as the condition holds, and in any case after 10 s."""
+        """Answer when the condition is true, or after 10 s."""
 
         def watch() -> None:
             settles(condition)
@@ -40,7 +40,10 @@ class Gate:
 
 
 def settles(condition: Callable[[], object], seconds: float = 10.0) -> bool:
-    """Whether the condition comes true within this time: for what sets no event, like the far end of a connection."""
+    """Return whether the condition becomes true within this time.
+
+    It polls, for conditions that set no event, such as the other end of a connection.
+    """
     end = time.monotonic() + seconds
     while not (result := condition()) and time.monotonic() < end:
         time.sleep(0.002)
@@ -48,6 +51,6 @@ def settles(condition: Callable[[], object], seconds: float = 10.0) -> bool:
 
 
 def waiters(auth: LoginAuth) -> int:
-    """How many wait for the login under way: blocked threads do not register, tasks do, with a callback each."""
+    """Return how many tasks wait for the current login. Blocked threads are not counted: they add no callback."""
     flight = auth._source._flight
     return 0 if flight is None else len(flight.future._done_callbacks)  # type: ignore[attr-defined]

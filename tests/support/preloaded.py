@@ -1,4 +1,4 @@
-"""What gunicorn preloads in a test: a service with a module-level client that is used before the workers are forked."""
+"""A service that gunicorn preloads in a test. It uses a client of the module before the workers are forked."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ get_resource.sync(client=client)
 
 
 def app(environ: dict[str, Any], start_response: Callable[[str, list[tuple[str, str]]], object]) -> list[bytes]:
-    """Ask the API for the same path, and answer with who asked and what it was."""
+    """Call the API with the same path, and answer with the worker's process id and the path."""
     path = client.get_httpx_client().get(environ["PATH_INFO"]).json()["path"]
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [f"{os.getpid()} {path}".encode()]

@@ -1,4 +1,4 @@
-"""Tokens that look like the API's, and are signed by no one."""
+"""Tokens that look like the API's, with a fake signature."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def jwt(**claims: Any) -> str:
-    """A JWT with these claims. `exp` is cut to whole seconds, as servers do."""
+    """Return a JWT with these claims. `exp` is cut to whole seconds, because servers do that too."""
     if "exp" in claims:
         claims["exp"] = int(claims["exp"])
     parts = ({"alg": "none", "typ": "JWT"}, {"sub": "fake-user", **claims})

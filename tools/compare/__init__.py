@@ -1,1 +1,1 @@
-"""What changed in the contract and in the public names, and how a server's login differs from ours."""
+"""Compare the contract and the public names with an earlier commit, and a server's login with ours."""

@@ -1,4 +1,4 @@
-"""Show what changed since a commit for the code that imports us: in the public names, signatures and types."""
+"""Show what changed since a commit for code that imports us: public names, signatures and types."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the working tree is compared with: a commit of this repository, and files as they were there."""
+"""The commit with which the working tree is compared, and its files."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-SECONDS = 60  # for any one command of git's
+SECONDS = 60  # for each git command
 VERSION_FILE = Path("wrapper", "kyc_client", "_version.py")
 Version: TypeAlias = tuple[int, int, int]
 
 
 class MisuseError(Exception):
-    """What was asked for makes no sense here; the message says why in one line."""
+    """The question makes no sense here. The message says why in one line."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Base:
 
     Attributes:
         root: the folder of the repository.
-        ref: as a person names it, such as `v0.1.0`.
-        reason: why this one.
+        ref: its name, such as `v0.1.0`.
+        reason: why this commit was chosen.
     """
 
     root: Path
@@ -35,18 +35,20 @@ class Base:
     reason: str
 
     def extract(self, path: Path, folder: Path) -> Path:
-        """Write a file or folder, as it was at this commit, below `folder`, and return where it is."""
+        """Write a file or folder of this commit into `folder`, and return its path.
+
+        Raises:
+            MisuseError: the commit does not have it.
+        """
         archive = git(self.root, "archive", "--format=tar", self.ref, "--", path.as_posix())
         if archive is None:
-            raise MisuseError(
-                f"{path} is not there in {self}: it was not part of the project yet, or had another name."
-            )
+            raise MisuseError(f"{path} is not there in {self}: it was added later, or had another name.")
         with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
             tar.extractall(folder, filter="data")
         return folder / path
 
     def version(self) -> Version:
-        """The version of the package at this commit."""
+        """Return the version of the package at this commit."""
         text = git(self.root, "show", f"{self.ref}:{VERSION_FILE.as_posix()}")
         return read_version((text or b"").decode("utf-8", "replace"), f"{VERSION_FILE} in {self}")
 
@@ -55,10 +57,10 @@ class Base:
 
 
 def git(root: Path, *arguments: str) -> bytes | None:
-    """Run git in the repository, and return what it printed; None if it failed."""
+    """Run git in the repository, and return its output; None if it failed."""
     executable = shutil.which("git")
     if executable is None:
-        raise MisuseError("git is not installed, and it is what knows the past: install it.")
+        raise MisuseError("git is not installed. Install it, because earlier commits come from git.")
     result = subprocess.run(
         [executable, *arguments], cwd=root, stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS, check=False
     )
@@ -66,24 +68,24 @@ def git(root: Path, *arguments: str) -> bytes | None:
 
 
 def text_of(root: Path, *arguments: str) -> str | None:
-    """Run git, and return the one line that it printed; None if it failed or printed nothing."""
+    """Run git, and return the line that it printed; None if it failed or printed nothing."""
     printed = git(root, *arguments)
     return (printed or b"").decode("utf-8", "replace").strip() or None
 
 
 def last_release(root: Path) -> Base | None:
-    """The last tag before or at HEAD that is a version, such as v0.1.0; None if there is none (in this clone)."""
+    """Return the last tag at or before HEAD that is a version, such as v0.1.0; None if this clone has none."""
     tag = text_of(root, "describe", "--tags", "--abbrev=0", "--match=v[0-9]*", "--match=[0-9]*")
     return None if tag is None else Base(root, tag, "the last release")
 
 
 def is_shallow(root: Path) -> bool:
-    """Whether the clone lacks the past, and with it perhaps the tags."""
+    """Return whether the clone lacks earlier commits, and perhaps the tags too."""
     return text_of(root, "rev-parse", "--is-shallow-repository") == "true"
 
 
 def find_base(root: Path, ref: str | None) -> Base:
-    """Find the commit that was asked for, or else the last release, or else where the main branch was fetched.
+    """Find the requested commit. Without one, take the last release, then origin/main, then HEAD.
 
     Raises:
         MisuseError: there is no such commit, no repository, or no git.
@@ -92,9 +94,9 @@ def find_base(root: Path, ref: str | None) -> Base:
     if ref:
         if ref.startswith("-") or text_of(root, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}") is None:
             raise MisuseError(
-                f"{ref!r} is no commit, tag or branch here (after a shallow clone: git fetch --unshallow)."
+                f"{ref!r} is not a commit, tag or branch here. In a shallow clone, run git fetch --unshallow."
             )
-        return Base(root, ref, "as asked for")
+        return Base(root, ref, "as requested")
     release = last_release(root)
     if release is not None:
         return release
@@ -105,7 +107,11 @@ def find_base(root: Path, ref: str | None) -> Base:
 
 
 def read_version(text: str, where: str) -> Version:
-    """Read the version out of the text of `_version.py`; what follows its three numbers is not looked at."""
+    """Read the version from the text of `_version.py`. Anything after its three numbers is ignored.
+
+    Raises:
+        MisuseError: there is no version.
+    """
     found = re.search(r'^__version__ = "(\d+)\.(\d+)\.(\d+)', text, re.MULTILINE)
     if found is None:
         raise MisuseError(f'{where} has no line such as __version__ = "0.1.0".')
@@ -114,11 +120,11 @@ def read_version(text: str, where: str) -> Version:
 
 
 def version_now(root: Path) -> Version:
-    """The version of the package in the working tree."""
+    """Return the version of the package in the working tree."""
     path = root / VERSION_FILE
     return read_version(path.read_text("utf-8") if path.is_file() else "", str(VERSION_FILE))
 
 
 def _require_repository(root: Path) -> None:
     if git(root, "rev-parse", "--git-dir") is None:
-        raise MisuseError(f"{root.name} is no git repository, so there is no past to compare with.")
+        raise MisuseError(f"{root.name} is not a git repository, so there is no commit to compare with.")

@@ -1,4 +1,4 @@
-"""What `make spec-diff` and `make api-diff` have in common: changes, the version that they ask for, and the report."""
+"""The common part of `make spec-diff` and `make api-diff`: changes, the version that they need, and the report."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 STATUSES = (
-    "exit status: 0 if nothing breaks (with --since-release also if the version announces what does), 1 if something "
-    "does, 2 if the question makes no sense (such as an unknown commit), 3 if it could not be answered (no Node)"
+    "exit status: 0 if nothing breaks (with --since-release, also if the version announces the break), 1 if something "
+    "breaks, 2 if the question makes no sense (such as an unknown commit), 3 if it cannot be answered (no Node)"
 )
 
 
 class Impact(IntEnum):
-    """What a change does to those who use what changed, the worst first."""
+    """The effect of a change on the users of what changed, the worst first."""
 
     BREAKS = 0
     ADDS = 1
@@ -36,9 +36,9 @@ class Change:
     """One difference.
 
     Attributes:
-        impact: on those who use it.
-        where: the place, in the words of the reader.
-        what: what happened there.
+        impact: the effect on users.
+        where: the place, by the name that users know.
+        what: what changed there.
     """
 
     impact: Impact
@@ -47,9 +47,9 @@ class Change:
 
 
 def wanted(base: Version, impact: Impact) -> tuple[str, Version]:
-    """Say which part of the version has to rise, and to what, by Semantic Versioning.
+    """Return which part of the version must rise by Semantic Versioning, and the new version.
 
-    Before 1.0 there is no promise that a minor version keeps: it is the one that a breaking change raises.
+    Before 1.0, a breaking change raises the minor version, because no minor version promises compatibility.
     """
     major, minor, patch = base
     if impact is Impact.BREAKS and major:
@@ -60,7 +60,7 @@ def wanted(base: Version, impact: Impact) -> tuple[str, Version]:
 
 
 def table(rows: Iterable[Sequence[str]], headings: Sequence[str]) -> str:
-    """Lay out rows below headings, in columns as wide as they have to be."""
+    """Return the rows below their headings, in columns as wide as their longest cell."""
     lines = [headings, *rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
     lines.insert(1, ["-" * width for width in widths])
@@ -68,40 +68,38 @@ def table(rows: Iterable[Sequence[str]], headings: Sequence[str]) -> str:
 
 
 def text(version: Version) -> str:
-    """Write a version as people do."""
+    """Return a version as text, such as 0.1.0."""
     return ".".join(map(str, version))
 
 
 def verdict(base: Base, changes: Sequence[Change]) -> tuple[str, bool]:
-    """Say which version the changes ask for, and whether it is announced already."""
+    """Return a sentence with the version that the changes need, and whether `_version.py` announces it already."""
     if not changes:
         return "Nothing changed: no new version is needed.", True
     impact = min(change.impact for change in changes)
     then, now = base.version(), version_now(base.root)
     part, target = wanted(then, impact)
     why = {
-        Impact.BREAKS: "it breaks something" + ("" if then[0] else ", and before 1.0 a minor version says so"),
+        Impact.BREAKS: "it breaks something" + ("" if then[0] else ", and before 1.0 a minor version announces that"),
         Impact.ADDS: "it adds something and breaks nothing",
-        Impact.OTHER: "nobody's code notices",
+        Impact.OTHER: "it affects no user's code",
     }[impact]
     announced = now >= target
-    line = f"This asks for a {part} version, {text(then)} -> {text(target)}: {why}."
+    line = f"This needs a {part} version, {text(then)} -> {text(target)}, because {why}."
     if announced:
         return f"{line}\n{VERSION_FILE} says {text(now)}, which announces it.", True
     return f"{line}\n{VERSION_FILE} says {text(now)}: raise it, and tell the users in CHANGELOG.md.", False
 
 
 def command_line(name: str, subject: str) -> argparse.ArgumentParser:
-    """The arguments that both diffs take."""
+    """Return a parser with the arguments of both diffs."""
     parser = argparse.ArgumentParser(prog=name, description=f"Show what changed in {subject}.", epilog=STATUSES)
     group = parser.add_mutually_exclusive_group()
-    group.add_argument(
-        "--base", default="", help="a commit, tag or branch; by default the last release, or origin/main"
-    )
+    group.add_argument("--base", default="", help="a commit, tag or branch (default: the last release, or origin/main)")
     group.add_argument(
         "--since-release",
         action="store_true",
-        help="compare with the last release, and accept what the version announces already",
+        help="compare with the last release, and accept breaks that the version announces already",
     )
     return parser
 
@@ -110,7 +108,7 @@ def run(options: argparse.Namespace, subject: str, compare: Callable[[Base], Ite
     """Compare, report, and return the exit status.
 
     Args:
-        options: what `command_line` has parsed.
+        options: the parsed options of `command_line`.
         subject: what is compared, in words.
         compare: finds the changes since a commit.
         root: the folder of the repository.
@@ -118,7 +116,7 @@ def run(options: argparse.Namespace, subject: str, compare: Callable[[Base], Ite
     try:
         base = last_release(root) if options.since_release else find_base(root, options.base)
         if base is None:
-            hint = " (this clone is shallow: git fetch --unshallow --tags tells more)" if is_shallow(root) else ""
+            hint = " (this clone is shallow: run git fetch --unshallow --tags to be sure)" if is_shallow(root) else ""
             print(f"{subject}: no release is tagged here, so there is nothing to break{hint}")
             return 0
         changes = sorted(compare(base))
@@ -129,7 +127,7 @@ def run(options: argparse.Namespace, subject: str, compare: Callable[[Base], Ite
     except NoToolError as error:
         print(f"{subject}: NOT CHECKED: {error}", file=sys.stderr)
         return 0 if options.since_release else 3
-    print(f"{subject} in the working tree, against {base}\n")
+    print(f"{subject} in the working tree, compared with {base}\n")
     if changes:
         rows = [(change.impact.name.lower(), change.where, change.what) for change in changes]
         print(table(rows, ("impact", "where", "what")) + "\n")

@@ -1,7 +1,7 @@
-"""Where a login operation that a server publishes differs from ours, and what each difference means to us.
+"""The differences between the login that a server publishes and ours, and what each means for us.
 
-Judged is what this client does with it: it posts the form of a `LoginForm`, wants a 200 with a bearer token, tells
-apart the codes of a 400, and takes every other status by its class. What a document says beyond that is not compared.
+Only what this client uses is compared. It posts the form of a `LoginForm`, needs a 200 with a bearer token, reads the
+codes of a 400, and handles every other status by its class. Everything else in the document is ignored.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TRIED_AGAIN = {"408", "429"}
 
 
 class Verdict(Enum):
-    """What a difference means, the worst first."""
+    """The meaning of a difference, the worst first."""
 
     BREAKS = "breaks us"
     TELL = "tell the provider"
@@ -33,9 +33,9 @@ class Difference:
     """One difference.
 
     Attributes:
-        verdict: what it means.
+        verdict: its meaning.
         where: the part of the operation.
-        what: how theirs differs from ours, and what follows.
+        what: how theirs differs from ours, and the consequence.
     """
 
     verdict: Verdict
@@ -45,12 +45,12 @@ class Difference:
 
 @dataclass(frozen=True)
 class Document:
-    """An OpenAPI document, of whatever shape: nothing is found where nothing is."""
+    """An OpenAPI document of any shape. Looking for what is missing gives an empty value, not an error."""
 
     content: Any
 
     def at(self, node: Any, *keys: str) -> Any:
-        """Go down from a node, through references on the way; an empty mapping if there is no such place."""
+        """Go down from a node by these keys, following references. An empty mapping stands for a missing place."""
         node = self.resolve(node)
         for key in keys:
             node = self.resolve(node.get(key)) if isinstance(node, dict) else {}
@@ -58,7 +58,7 @@ class Document:
 
     def resolve(self, node: Any) -> Any:
         """Follow references within the document."""
-        for _ in range(20):  # for a circle, and longer than any honest chain
+        for _ in range(20):  # ends a circle of references; no real chain is longer
             if not isinstance(node, dict) or not isinstance(node.get("$ref"), str):
                 return node
             reference, node = node["$ref"], self.content
@@ -67,15 +67,15 @@ class Document:
         return {}
 
     def paths(self) -> dict[str, Any]:
-        """The paths."""
+        """Return the paths of the document."""
         return _mapping(self.at(self.content, "paths"))
 
     def mapping(self, node: Any, *keys: str) -> dict[str, Any]:
-        """What is at a place, if it is a mapping; else an empty one."""
+        """Return the mapping at a place; an empty one if there is none."""
         return _mapping(self.at(node, *keys))
 
     def types(self, schema: Any) -> set[str]:
-        """The JSON types that a schema lets pass; any if it does not say, which nothing here is surprised by."""
+        """Return the JSON types that a schema allows. An empty set means that it names none and allows all."""
         schema = self.mapping(schema)
         found = schema.get("type", [])
         types = {found} if isinstance(found, str) else set(found)
@@ -86,7 +86,7 @@ class Document:
         return types
 
     def accepts(self, schema: Any, value: object) -> bool:
-        """Whether a value is valid by a schema."""
+        """Return whether a value is valid by a schema."""
         components = self.content.get("components", {})
         old = str(self.content.get("openapi")).startswith("3.0")
         validator = (OAS30Validator if old else OAS31Validator)({"allOf": [schema], "components": components})
@@ -98,12 +98,16 @@ def _mapping(node: Any) -> dict[str, Any]:
 
 
 def find_login(document: Document) -> tuple[str, str]:
-    """Return the path and the method of our login, which its operationId marks."""
+    """Return the path and the method of our login: the operation with `operationId: login`.
+
+    Raises:
+        LookupError: there is none.
+    """
     for path, item in document.paths().items():
         for method, operation in _mapping(item).items():
             if _mapping(operation).get("operationId") == "login":
                 return path, method
-    raise LookupError("has no operation with `operationId: login`, which is what is compared")
+    raise LookupError("it has no operation with `operationId: login`")
 
 
 def differences(ours: Document, theirs: Document) -> Iterator[Difference]:
@@ -113,13 +117,11 @@ def differences(ours: Document, theirs: Document) -> Iterator[Difference]:
     name = f"{method.upper()} {path}"
     if not other:
         elsewhere = ", ".join(_form_logins(theirs)) or "none"
-        yield Difference(
-            Verdict.BREAKS, name, f"not published; published operations that take such a form: {elsewhere}"
-        )
+        yield Difference(Verdict.BREAKS, name, f"not published; published operations that take this form: {elsewhere}")
         return
     security = other.get("security", theirs.content.get("security"))
     if security and {} not in security:
-        yield Difference(Verdict.BREAKS, name, "needs a token or key itself; we send none with a login")
+        yield Difference(Verdict.BREAKS, name, "needs a token or key; we send none with a login")
     yield from _form(ours, theirs, own, other)
     yield from _statuses(own, other)
     yield from _token(ours, theirs, own, other)
@@ -155,7 +157,7 @@ def _form(ours: Document, theirs: Document, own: Any, other: Any) -> Iterator[Di
         if name not in published:
             yield Difference(Verdict.BREAKS, where, "not published; we send it")
         elif not theirs.accepts(published[name], sample):
-            yield Difference(Verdict.BREAKS, where, f"does not take {sample!r}, which is of the kind that we send")
+            yield Difference(Verdict.BREAKS, where, f"does not accept {sample!r}; we send values like this")
         elif name in form["required"] and name not in required:
             yield Difference(Verdict.HARMLESS, where, "optional; we always send it")
 
@@ -168,16 +170,16 @@ def _statuses(own: Any, other: Any) -> Iterator[Difference]:
     documented, published = _statuses_of(own), _statuses_of(other)
     for status in sorted(documented - published):
         if status == "200":
-            yield Difference(Verdict.BREAKS, "status 200", "not published; it is the only good answer that we know")
+            yield Difference(Verdict.BREAKS, "status 200", "not published; we accept no other answer as a success")
         else:
-            yield Difference(Verdict.TELL, f"status {status}", "not published; we are ready for it all the same")
+            yield Difference(Verdict.TELL, f"status {status}", "not published; we handle it even so")
     for status in sorted(published - documented):
         if status[0] in "123":
-            yield Difference(Verdict.BREAKS, f"status {status}", "new; a login that is answered so has failed, to us")
+            yield Difference(Verdict.BREAKS, f"status {status}", "new; we treat a login with this answer as failed")
         elif status == "default":
-            yield Difference(Verdict.HARMLESS, "status default", "new; we take any status by its class")
+            yield Difference(Verdict.HARMLESS, "status default", "new; we handle every status by its class")
         elif status in TRIED_AGAIN or status[0] == "5":
-            yield Difference(Verdict.HARMLESS, f"status {status}", "new; LoginUnavailableError, which is tried again")
+            yield Difference(Verdict.HARMLESS, f"status {status}", "new; LoginUnavailableError, and we try again")
         else:
             yield Difference(Verdict.HARMLESS, f"status {status}", "new; LoginRefusedError. Add it to our document")
 
@@ -195,17 +197,17 @@ def _token(ours: Document, theirs: Document, own: Any, other: Any) -> Iterator[D
         where = f"status 200, {name}"
         types = theirs.types(published.get(name))
         if name not in published:
-            yield Difference(Verdict.BREAKS, where, "not published; a token without it is of no use to us")
+            yield Difference(Verdict.BREAKS, where, "not published; we cannot use an answer without it")
         elif types and "string" not in types:
             yield Difference(Verdict.BREAKS, where, f"is {' or '.join(sorted(types))}; we need a string")
         elif types > {"string"}:
             yield Difference(Verdict.TELL, where, f"may be {' or '.join(sorted(types - {'string'}))}; we need a string")
         elif name not in schema.get("required", []):
-            yield Difference(Verdict.TELL, where, "may be left out; a token without it is of no use to us")
+            yield Difference(Verdict.TELL, where, "may be left out; we cannot use an answer without it")
     if "token_type" in published and not any(
         theirs.accepts(published["token_type"], each) for each in ("bearer", "Bearer")
     ):
-        yield Difference(Verdict.BREAKS, "status 200, token_type", "is never bearer; we can send no other kind")
+        yield Difference(Verdict.BREAKS, "status 200, token_type", "is never bearer; we can send only bearer tokens")
 
 
 def _codes(ours: Document, theirs: Document, own: Any, other: Any) -> Iterator[Difference]:
@@ -213,10 +215,10 @@ def _codes(ours: Document, theirs: Document, own: Any, other: Any) -> Iterator[D
     for status, code in sorted(known - published):
         elsewhere = sorted(other_status for other_status, other_code in published if other_code == code)
         if elsewhere:
-            what = f"published for {', '.join(elsewhere)}, where we do not look for it"
+            what = f"published for {', '.join(elsewhere)}; we do not read it there"
             yield Difference(Verdict.BREAKS, f"code {code}", what)
         elif any(other_status == status for other_status, _ in published):
-            what = f"not among the codes that are published for {status}; its error would never be raised"
+            what = f"not among the codes published for {status}; its error would never be raised"
             yield Difference(Verdict.BREAKS, f"code {code}", what)
         else:
             yield Difference(Verdict.TELL, f"code {code}", f"no code is published for {status}; we rely on this one")
@@ -226,7 +228,7 @@ def _codes(ours: Document, theirs: Document, own: Any, other: Any) -> Iterator[D
 
 
 def _codes_of(document: Document, operation: Any) -> Iterator[tuple[str, str]]:
-    """Yield the codes of an operation beside their status: those of the schema, and those of the examples."""
+    """Yield the status and the code of each code in an operation's schemas and examples."""
     for status in _statuses_of(operation):
         media = document.mapping(operation, "responses", status, "content", JSON)
         examples = [document.at(example, "value") for example in document.mapping(media, "examples").values()]

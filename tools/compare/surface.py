@@ -16,32 +16,32 @@ if TYPE_CHECKING:
 
 PACKAGES = ("kyc_openapi", "kyc_client")
 MODELS = "kyc_openapi.models"
-# The version differs as it must; the others are how it is done, not what.
+# The version must differ. The others are details of the implementation.
 NOT_COMPARED = {"__version__", "__slots__", "T"}
 Thing: TypeAlias = griffe.Object | griffe.Alias
 Surface: TypeAlias = dict[str, Thing]
 
 
 class AttrsInit(griffe.Extension):
-    """Gives the classes of attrs the `__init__` that they have when they run: griffe knows that of dataclasses only."""
+    """Adds the `__init__` of attrs classes, because griffe adds it for dataclasses only."""
 
     def on_class(self, *, cls: griffe.Class, **_others: Any) -> None:
-        """Add it to one class, if it is one of attrs'."""
-        # Both names are the generator's; it uses no others.
+        """Add it to a class, if it is an attrs class."""
+        # The generator uses these two names only.
         if not any(
             getattr(mark.value, "canonical_path", "") in {"attrs.define", "attr.define"} for mark in cls.decorators
         ):
             return
         parameters = [griffe.Parameter("self", kind=griffe.ParameterKind.positional_or_keyword)]
         parameters += filter(None, map(_parameter, cls.members.values()))
-        # Those by name only come last, or griffe would see others move when one is added.
+        # Put keyword-only parameters last. Otherwise griffe reports that others have moved when one is added.
         parameters.sort(key=lambda parameter: parameter.kind is griffe.ParameterKind.keyword_only)
         init = griffe.Function("__init__", parameters=griffe.Parameters(*parameters), returns="None", parent=cls)
         cls.set_member("__init__", init)
 
 
 def _parameter(member: Thing) -> griffe.Parameter | None:
-    """What a field of a class of attrs is to its `__init__`."""
+    """Return the parameter of `__init__` for a field of an attrs class; None if it has none."""
     if not isinstance(member, griffe.Attribute) or member.annotation is None or "property" in member.labels:
         return None
     given: dict[str, Any] = {}
@@ -62,7 +62,7 @@ def _parameter(member: Thing) -> griffe.Parameter | None:
 
 def load(*folders: Path) -> dict[str, griffe.Module]:
     """Read both packages from their source, without running them."""
-    # It would report each import from outside of the packages that it cannot follow.
+    # Otherwise griffe reports each import of another package that it cannot follow.
     logging.getLogger("griffe").setLevel(logging.CRITICAL)
     loader = griffe.GriffeLoader(
         extensions=griffe.load_extensions(AttrsInit()), search_paths=list(folders), allow_inspection=False
@@ -75,9 +75,9 @@ def load(*folders: Path) -> dict[str, griffe.Module]:
 
 
 def _hide(thing: Thing) -> None:
-    """Take from the public names those that nobody is to rely on."""
+    """Make names private on which no user should rely."""
     for member in thing.members.values():
-        # Models are imported from the package; which module each is in is the generator's business.
+        # Users import models from the package. The generator is free to put them into any module.
         if member.is_alias:
             continue
         if member.name in NOT_COMPARED or (thing.path == MODELS and member.is_module):
@@ -87,22 +87,22 @@ def _hide(thing: Thing) -> None:
 
 
 def surface(thing: Thing, path: str) -> Iterator[tuple[str, Thing]]:
-    """Yield every public thing below this one, with the path by which it is found."""
+    """Yield every public thing below this one, with its path."""
     try:
-        # What a class inherits is its own, to those who use it.
+        # Include inherited members, because users use them like the class's own.
         members = thing.all_members if thing.is_class else thing.members
     except griffe.AliasResolutionError:
-        return  # somebody else's
+        return  # from another package
     for name, member in members.items():
         if member.is_public:
             yield f"{path}.{name}", member
-            # A module that is imported elsewhere is looked at where it is.
+            # A module that is imported into another one is visited only at its own place.
             if member.is_class or (member.is_module and not member.is_alias):
                 yield from surface(member, f"{path}.{name}")
 
 
 def shortest_paths(*surfaces: Surface) -> dict[str, str]:
-    """Map each thing, by the path where it is defined, to the shortest of the paths by which it is found."""
+    """Map the path where a thing is defined to the shortest path by which users find it."""
     paths: dict[str, str] = {}
     for found in surfaces:
         for path, thing in found.items():
@@ -121,7 +121,7 @@ def changes(old: dict[str, griffe.Module], new: dict[str, griffe.Module]) -> set
     modules = {path for path, thing in now.items() if thing.is_module} | set(PACKAGES)
     reported = {change.where for change in found}
     for path in then.keys() - now.keys():
-        # Still there, but not among the public names any more: to griffe, that is no change.
+        # It may still exist but be private now. griffe does not report that.
         if path.rpartition(".")[0] in modules and path not in reported:
             found.add(Change(Impact.BREAKS, path, "no longer public"))
     for path, thing in now.items():
@@ -136,7 +136,7 @@ def changes(old: dict[str, griffe.Module], new: dict[str, griffe.Module]) -> set
 
 
 def _public_path(path: str, shortest: dict[str, str]) -> str:
-    """Name a thing as those do who import it, or the nearest of what it is in."""
+    """Return the path by which users import a thing. If it has none, start from the nearest parent that has one."""
     head, tail = path, ""
     while head not in shortest:
         head, dot, last = head.rpartition(".")
@@ -158,12 +158,12 @@ def _breakage(breakage: griffe.Breakage, shortest: dict[str, str]) -> Change:
 
 
 def _parameters(thing: Thing) -> dict[str, griffe.Parameter]:
-    """The parameters of a function, by name."""
+    """Return the parameters of a function, by name."""
     return {parameter.name: parameter for parameter in thing.parameters} if thing.is_function else {}  # type: ignore[union-attr]
 
 
 def _new_parameters(path: str, then: Thing, now: Thing) -> Iterator[Change]:
-    """Yield the parameters that are new and harmless; griffe has those that are new and required."""
+    """Yield the new optional parameters. griffe reports the new required ones."""
     before = _parameters(then)
     for name, parameter in _parameters(now).items():
         if name not in before and not parameter.required:
@@ -171,7 +171,10 @@ def _new_parameters(path: str, then: Thing, now: Thing) -> Iterator[Change]:
 
 
 def _types(path: str, then: Thing, now: Thing) -> Iterator[Change]:
-    """Yield where a type got wider for those who read it, or narrower for those who give it: griffe does not look."""
+    """Yield types that became wider for users who read a value, or narrower for users who pass one.
+
+    griffe does not compare types.
+    """
     if then.kind is not now.kind:
         return
     if then.is_attribute:
@@ -192,9 +195,9 @@ def _widened(path: str, then: Any, now: Any) -> Iterator[Change]:
 
 
 def union(annotation: Any) -> set[str]:
-    """Take a type apart into its alternatives: `A | B`, also within one of one argument, as `Response[A | B]`.
+    """Split a type into its alternatives: `A | B`, and `Response[A | B]` into `Response[A]` and `Response[B]`.
 
-    Nothing is known of what has no annotation.
+    Without an annotation, the result is empty.
     """
     return set() if annotation is None else set(_alternatives(ast.parse(str(annotation), mode="eval").body))
 

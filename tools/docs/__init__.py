@@ -1,7 +1,7 @@
 """Build the documentation's site, and check it.
 
-Every page has to be in the navigation, every link has to lead somewhere, and nothing may be loaded from another host.
-The site is files only: open its index.html.
+Every page must be in the navigation, every link must have a target, and no page may load anything from another host.
+The site needs no server: open its index.html.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ ROOT = Path(__file__).parents[2]
 CONFIG = "zensical.toml"
 SPEC = "openapi.yaml"
 CONTRACT = "contract.html"
-SECONDS = 120  # for what takes three
-# What redocly's page would load from elsewhere, and an empty picture in its place.
+SECONDS = 120  # it normally takes three
+# The logo that redocly's page loads from another host, and the empty image that replaces it.
 LOGO = re.compile(r"`https://cdn\.redoc\.ly/redoc/logo-mini(?:-full)?\.svg`")
 NOTHING = "`data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg'/>`"
 LINK_OUT = re.compile(r"\[(?P<words>[^\]]+)\]\(\.\./(?P<target>[^)#]+)(?:#[^)]*)?\)")
 COLOUR = re.compile(r"\x1b\[[\d;]*m")
-# Should the page want to load more one day, the browser refuses.
+# With this policy, the browser refuses anything else that a later version of the page may load.
 POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval' blob:; worker-src blob:; style-src 'unsafe-inline'; "
     "img-src data:; font-src data:"
@@ -38,18 +38,18 @@ POLICY = (
 
 
 class SiteError(Exception):
-    """The site cannot be built, or is not right; the message has a line for each reason."""
+    """The site cannot be built, or has mistakes. The message has one line for each reason."""
 
 
 def build(out: Path, root: Path = ROOT, redocly: Tool = REDOCLY) -> None:
-    """Build the site into a folder, in place of what is there, and check it.
+    """Build the site, check it, and put it in the place of the folder `out`.
 
     Raises:
         SiteError: something is wrong with the pages.
     """
     with tempfile.TemporaryDirectory(prefix="kyc-docs-") as folder:
         stage = Path(folder).resolve()
-        # The builder reads nothing outside of its own folder.
+        # Copy all sources, because the builder reads nothing outside its folder.
         for name in ("docs", "examples", "wrapper", "generated"):
             shutil.copytree(root / name, stage / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(root / CONFIG, stage)
@@ -65,10 +65,10 @@ def build(out: Path, root: Path = ROOT, redocly: Tool = REDOCLY) -> None:
             check=False,
         )
         if result.returncode:
-            # Its colours cannot be turned off, and it ends a list of dead links with a traceback.
+            # Remove the colours, which cannot be turned off, and the traceback that follows a list of dead links.
             raise SiteError(COLOUR.sub("", result.stdout + result.stderr).partition("Traceback")[0])
         site = stage / "site"
-        # Its links are for a server that has the site at its root.
+        # Remove the 404 page, because its links work only if a server has the site at its root.
         (site / "404.html").unlink()
         if found := problems(site):
             raise SiteError("\n".join(found))
@@ -77,7 +77,11 @@ def build(out: Path, root: Path = ROOT, redocly: Tool = REDOCLY) -> None:
 
 
 def check_navigation(stage: Path) -> None:
-    """Compare the navigation with the pages that are there, which the builder does not do."""
+    """Compare the navigation with the pages in docs/, because the builder does not.
+
+    Raises:
+        SiteError: a page is missing, is named twice, or is not in the navigation.
+    """
     config = tomllib.loads((stage / CONFIG).read_text("utf-8"))
     named = [page for entry in config["project"]["nav"] for page in entry.values()]
     there = {path.relative_to(stage / "docs").as_posix() for path in (stage / "docs").rglob("*.md")}
@@ -89,10 +93,10 @@ def check_navigation(stage: Path) -> None:
 
 
 def strip_links_out(pages: Path, root: Path) -> None:
-    """Leave only the words of links to files beside docs/: they are for those who read the pages in a checkout.
+    """Replace links to files outside docs/ by their text, because these files exist only in a checkout.
 
     Raises:
-        SiteError: such a file is not there.
+        SiteError: such a file does not exist.
     """
     dead = []
     for page in sorted(pages.rglob("*.md")):
@@ -108,13 +112,17 @@ def strip_links_out(pages: Path, root: Path) -> None:
 
 
 def contract_page(spec: Path, redocly: Tool) -> str:
-    """The contract as a page of its own; without the tool that makes it, the document as it stands, and why."""
+    """Return redocly's page of the contract. If redocly is not available, return the plain document and say so.
+
+    Raises:
+        SiteError: redocly fails.
+    """
     with tempfile.TemporaryDirectory(prefix="kyc-contract-") as folder:
         page = Path(folder) / CONTRACT
         try:
             result = redocly.run("build-docs", "--inlineBundle", f"--output={page}", spec)
         except NoToolError as error:
-            print(f"docs: {CONTRACT} is only the plain document: {error}")
+            print(f"docs: {CONTRACT} shows the plain document, because {error}")
             return plain_page(spec)
         if result.returncode:
             raise SiteError(result.stdout + result.stderr)
@@ -122,13 +130,13 @@ def contract_page(spec: Path, redocly: Tool) -> str:
 
 
 def sealed(page: str) -> str:
-    """Redocly's page, which loads its logo from another host, without that, and without leave to load anything.
+    """Return redocly's page without the logo from another host, and with a policy that lets it load nothing.
 
     Raises:
-        SiteError: it does not look as expected.
+        SiteError: the page has an unexpected form.
     """
     page, logos = LOGO.subn(lambda _: NOTHING, page)
-    # Its script makes anchors of these when they are clicked; a reader may also open them in a new tab.
+    # The page's script turns these links into anchors on a click. We do it now, so that they also open in a new tab.
     page, links = re.subn(r'(<a\b[^>]*\shref=")(?=/)', r"\1#", page)
     page, heads = re.subn(
         "<head>", f'<head>\n  <meta http-equiv="Content-Security-Policy" content="{POLICY}">', page, count=1
@@ -141,26 +149,26 @@ def sealed(page: str) -> str:
 
 
 def plain_page(spec: Path) -> str:
-    """The document itself, as a page."""
+    """Return a page with the document itself."""
     title = "The HTTP API"
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n</head>\n<body>\n'
-        f"<h1>{title}</h1>\n<p>Node was not there when this page was built, so this is {spec.name} as it stands.</p>\n"
+        f"<h1>{title}</h1>\n<p>This is the plain {spec.name}, because Node was missing when the page was built.</p>\n"
         f"<pre>{escape(spec.read_text('utf-8'))}</pre>\n</body>\n</html>\n"
     )
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line, and return its exit status: 0, or 1 if the site is not right."""
+    """Run the command line, and return its exit status: 0, or 1 if the site has mistakes."""
     parser = argparse.ArgumentParser(prog="docs", description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "site", help="the folder of the site (default: %(default)s)")
     out = parser.parse_args(arguments).out
     try:
         build(out)
     except SiteError as error:
-        print(f"docs: the site is not right:\n{error}", file=sys.stderr)
+        print(f"docs: the site has mistakes:\n{error}", file=sys.stderr)
         return 1
     print(f"docs: open {out / 'index.html'}")
     return 0

@@ -1,4 +1,4 @@
-"""What is wrong with a built site: links that lead nowhere, and things that would be loaded from another host."""
+"""Find the mistakes of a built site: links without a target, and things that a page loads from another host."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Attributes by which a page makes the browser load something at once, by tag.
+# For each tag, the attribute from which the browser loads something at once.
 LOADED = {
     "audio": "src",
     "embed": "src",
@@ -24,20 +24,20 @@ LOADED = {
     "track": "src",
     "video": "src",
 }
-# Links that load nothing.
+# Values of `rel` for links that load nothing.
 INERT = {"alternate", "author", "canonical", "edit", "license", "next", "prev"}
-# Where a link can point to within a page. The last is redocly's, whose script goes there.
+# Attributes whose values are anchors. redocly's script jumps to the last one.
 ANCHORS = ("id", "name", "data-section-id")
 CSS_URL = re.compile(r"""(?:url\(\s*|@import\s+)["']?([^"')\s]+)""")
 
 
 class Page(HTMLParser):
-    """What a page has, links to, and loads.
+    """The anchors of a page, its links, and what it loads.
 
     Attributes:
-        ids: the anchors that are in it.
-        links: where a reader can go.
-        loads: what the browser fetches.
+        ids: its anchors.
+        links: the targets that a reader can click.
+        loads: the addresses that the browser fetches.
     """
 
     def __init__(self, html: str) -> None:
@@ -49,7 +49,7 @@ class Page(HTMLParser):
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note an element."""
+        """Record an element."""
         self._in_style = tag == "style"
         values = {name: value or "" for name, value in attrs}
         self.ids.update(values[name] for name in ANCHORS if name in values)
@@ -63,17 +63,17 @@ class Page(HTMLParser):
         self.loads += [part.split()[0] for part in values.get("srcset", "").split(",") if part.strip()]
 
     def handle_endtag(self, tag: str) -> None:
-        """Leave a style sheet."""
+        """Record the end of a style sheet."""
         self._in_style = self._in_style and tag != "style"
 
     def handle_data(self, data: str) -> None:
-        """Note what a style sheet loads."""
+        """Record what a style sheet loads."""
         if self._in_style:
             self.loads += CSS_URL.findall(data)
 
 
 def problems(site: Path) -> list[str]:
-    """All that is wrong, a line for each."""
+    """Return one line for each mistake of the site."""
     site = site.resolve()
     pages = {path: Page(path.read_text("utf-8")) for path in sorted(site.rglob("*.html"))}
     found = [] if pages else [f"{site} has no page"]
@@ -90,7 +90,7 @@ def problems(site: Path) -> list[str]:
 
 
 def _missing(url: str, path: Path, site: Path) -> str:
-    """Why what is loaded is not there ("" if it is)."""
+    """Return why an address cannot be loaded; "" if it can."""
     parts = urlsplit(url)
     if parts.scheme in {"data", "blob"} or url.startswith("#"):
         return ""
@@ -101,7 +101,7 @@ def _missing(url: str, path: Path, site: Path) -> str:
 
 
 def _dead(url: str, path: Path, site: Path, pages: dict[Path, Page]) -> str:
-    """Why a link leads nowhere ("" if it leads somewhere, or out of the site)."""
+    """Return why a link has no target; "" if it has one, or leads out of the site."""
     parts = urlsplit(url)
     if parts.scheme or parts.netloc:
         return "" if parts.scheme in {"https", "mailto"} else "neither https nor of this site"

@@ -1,8 +1,8 @@
-"""Generate the API client package from the OpenAPI document: same document, same bytes, on any machine.
+"""Generate the API client package from the OpenAPI document. The same document gives the same bytes on any machine.
 
-The work happens in a temporary folder: the document is checked, the generator writes, our edits are made, ruff formats,
-Python compiles, mypy reads the result. Only then does it take the place of the old output, which a failure leaves
-whole.
+The work happens in a temporary folder. We check the document, run the generator, compile its output, make our edits,
+format with ruff, and check types with mypy. Only then does the result replace the old output, so a failure leaves the
+old output complete.
 """
 
 import argparse
@@ -20,12 +20,16 @@ from .refusals import check_spec
 from .run import call_generator, format_package
 from .spec import GenerationError, leave_out_empty_errors, read_spec, secrets_by_shape, write_out_security
 
-# The generator writes for mypy --strict. Pyright's strict mode also wants its local variables annotated.
+# The generator writes for mypy --strict. Pyright's strict mode also requires annotations of local variables.
 HEADER = MARK + "{} by `make generate`. Do not edit: change the spec and generate again.\n# pyright: standard\n"
 
 
 def build(spec_path: Path, package: Path) -> dict[str, Any]:
-    """Write the complete package into the folder `package`, which is not there yet; the document comes back."""
+    """Write the complete package into the new folder `package`, and return the document.
+
+    Raises:
+        GenerationError: the document cannot be generated; the message says where and why.
+    """
     name = spec_path.name
     spec = read_spec(spec_path)
     try:
@@ -53,12 +57,12 @@ def build(spec_path: Path, package: Path) -> dict[str, Any]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; the exit status is 0 if all is well."""
+    """Run the command line. Return 0 on success, else 1."""
     parser = argparse.ArgumentParser(
         prog="generate", description="Generate the API client package from the OpenAPI document."
     )
     parser.add_argument("--spec", type=Path, required=True, help="the OpenAPI document, YAML or JSON")
-    parser.add_argument("--out", type=Path, required=True, help="the package's folder, replaced as a whole")
+    parser.add_argument("--out", type=Path, required=True, help="the package's folder, which is replaced completely")
     parser.add_argument("--check", action="store_true", help="write nothing; fail if the folder is not up to date")
     options = parser.parse_args(arguments)
     spec, out = options.spec, options.out.resolve()

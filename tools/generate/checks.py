@@ -1,4 +1,4 @@
-"""What the generated code has to pass before it takes the place of the old one."""
+"""The checks that the generated code must pass before it replaces the old code."""
 
 import ast
 import re
@@ -11,10 +11,10 @@ from .run import run
 from .spec import GenerationError
 
 ROOT = Path(__file__).resolve().parents[2]
-# What it says about the standard library and httpx; the package itself is new every time.
+# Keeps mypy's results for the standard library and httpx. The package itself is new every time.
 CACHE = ROOT / ".mypy_cache" / "generated"
 WRAPPER = ROOT / "wrapper" / "kyc_client"
-# The package that the hand-written layer is written for, and the attributes that it trusts not to be in any `repr`.
+# The package that the hand-written layer uses, and the attributes that must not be in any `repr`.
 PACKAGE = "kyc_openapi"
 HIDDEN = {
     "login_form": ["password"],
@@ -26,19 +26,19 @@ EXCERPT = 3
 
 
 def compile_package(package: Path, name: str, spec: dict[str, Any]) -> None:
-    """Refuse code that Python cannot read, which the generator writes from some legal names."""
+    """Refuse code that Python cannot compile. The generator writes such code for some legal names."""
     for path in sorted(package.rglob("*.py")):
         try:
             compile(path.read_bytes(), path.name, "exec")
         except (SyntaxError, ValueError, RecursionError) as error:
             raise GenerationError(
                 f"The code generated from {name} is broken: {place(spec, path.relative_to(package))}: {error}. "
-                "Choose another name in the spec for what stands there."
+                "Choose another name there in the spec."
             ) from error
 
 
 def check_secrets(package: Path, name: str) -> None:
-    """Refuse a login whose secrets would be shown, since the hand-written layer relies on that they are not."""
+    """Refuse a login whose `repr` would show secrets, because the hand-written layer relies on their absence."""
     if package.name != PACKAGE:
         return
     for module, attributes in HIDDEN.items():
@@ -48,15 +48,15 @@ def check_secrets(package: Path, name: str) -> None:
             declared = re.search(rf"\n    {attribute}: (.*(?:\n        .*)*)", text)
             if declared and "repr=False" not in declared[1]:
                 raise GenerationError(
-                    f"{name} does not mark `{attribute}` of the model in models/{module}.py as secret, so that its "
-                    "repr would show it: give it `format: password`, or `x-secret: true` where it is no string."
+                    f"{name} does not mark `{attribute}` of the model in models/{module}.py as secret, so its repr "
+                    "would show it. Give it `format: password`, or `x-secret: true` if it is not a string."
                 )
 
 
 def check_imports(package: Path, name: str) -> None:
-    """Refuse a package that lacks a module which the hand-written layer imports.
+    """Refuse a package without a module that the hand-written layer imports.
 
-    The type checker would take the module from the package that is installed.
+    The type checker does not notice this, because it would take the module from the installed package.
     """
     if package.name != PACKAGE:
         return
@@ -66,7 +66,7 @@ def check_imports(package: Path, name: str) -> None:
                 continue
             folder = package.joinpath(*str(node.module).split(".")[1:])
             named = [alias.name for alias in node.names]
-            # What stands in a folder of operations are modules; names in a module are the type checker's affair.
+            # A folder of operations contains modules. Names in a module are checked by the type checker.
             if folder.is_relative_to(package / "api"):
                 gone = [name for name in named if not (folder / f"{name}.py").is_file()]
             else:
@@ -76,13 +76,13 @@ def check_imports(package: Path, name: str) -> None:
 
 
 def check_types(package: Path, name: str, spec: dict[str, Any]) -> None:
-    """Refuse code that only a strict type checker knows to be wrong, and what the hand-written layer cannot use."""
-    # In files, since two runs at once would find a database locked.
+    """Refuse code in which a strict type checker finds errors, and code that the hand-written layer cannot use."""
+    # Use cache files, because with a database a second run at the same time would find it locked.
     options = ["--strict", "--config-file=", f"--cache-dir={CACHE}", "--no-sqlite-cache"]
     options += ["--no-error-summary", "--hide-error-codes"]
     targets = ["-p", package.name]
     if package.name == PACKAGE:
-        # Each by its name: of an installed module that is only imported, mypy reports nothing.
+        # Name each module, because mypy reports nothing about an installed module that is only imported.
         users = [path for path in sorted(WRAPPER.rglob("*.py")) if PACKAGE in path.read_text("utf-8")]
         named = [".".join(path.relative_to(WRAPPER.parent).with_suffix("").parts) for path in users]
         targets += [part for name in named if not name.endswith(".__init__") for part in ("-m", name)]
@@ -108,21 +108,21 @@ def check_types(package: Path, name: str, spec: dict[str, Any]) -> None:
 
 
 def broken(name: str, lines: list[str]) -> str:
-    """Say which lines of the hand-written layer would not work any more."""
-    head = f"{name} breaks what the hand-written layer uses. Put it back into the spec, or change these lines first:"
+    """Return the message for lines of the hand-written layer that would no longer work."""
+    head = f"{name} breaks what the hand-written layer uses. Restore it in the spec, or change these lines first:"
     return "\n  ".join([head, *lines])
 
 
 def at(path: Path) -> str:
-    """Name a file of the hand-written layer."""
+    """Return the name of a file of the hand-written layer."""
     return path.relative_to(WRAPPER.parent).as_posix()
 
 
 def report(name: str, generated: dict[str, list[str]]) -> str:
-    """Say in which places of the document the mistakes of the generated code begin."""
+    """Return the message for type errors in the generated code, by the place in the document."""
     lines = [
         f"The code generated from {name} does not pass mypy --strict.",
-        "Names in the spec clash with names that the generated code uses: choose others for what stands here.",
+        "Names in the spec clash with names that the generated code uses. Choose other names here:",
     ]
     for where, complaints in generated.items():
         lines.append(f"  {where}")

@@ -1,8 +1,8 @@
-"""What tools/generate changes in the generator's raw output.
+"""The changes that tools/generate makes in the generator's raw output.
 
-Plain replacements are data (`EDITS`), each with the number of times it has to apply and the reason. What
-depends on the document is a function below, or stands in `models.py`. Either way, a generator that writes something
-else than expected is an error here and not a surprise in a service.
+Plain replacements are data (`EDITS`), each with the number of times that it must apply and its reason. Changes that
+depend on the document are functions below, or in `models.py`. If the generator writes something unexpected, the run
+fails here and not later in a service.
 """
 
 import re
@@ -15,7 +15,7 @@ from .spec import ShapeError, multipart_bodies, operations
 
 @dataclass(frozen=True)
 class Edit:
-    """A replacement in the generator's raw output, in each file that `files` matches."""
+    """A replacement in the generator's raw output, in each file that matches `files`."""
 
     files: str
     old: str
@@ -24,12 +24,16 @@ class Edit:
     why: str
 
     def apply(self, package: Path) -> None:
-        """Replace in each file, if the text to replace is there exactly as often as expected."""
+        """Replace the text in each file.
+
+        Raises:
+            ShapeError: a file does not contain the text exactly `count` times.
+        """
         for path in matching(package, self.files):
             self.apply_to(path)
 
     def apply_to(self, path: Path) -> None:
-        """Replace in one file."""
+        """Replace the text in one file; raises as `apply()` does."""
         text = path.read_text("utf-8")
         if (found := text.count(self.old)) != self.count:
             where = self.old.strip().partition("\n")[0]
@@ -42,7 +46,7 @@ class Edit:
 
 
 def matching(package: Path, pattern: str) -> list[Path]:
-    """List the files that a pattern means, at least one; an `__init__.py` is never meant."""
+    """Return the files that match a pattern, at least one. An `__init__.py` never matches."""
     found = [path for path in sorted(package.glob(pattern)) if path.name != "__init__.py"]
     if not found:
         raise ShapeError(f"No {pattern} was generated.", "every change has its file", "edits")
@@ -50,9 +54,9 @@ def matching(package: Path, pattern: str) -> list[Path]:
 
 
 CLIENT_REPR = "repr of a client shows no credentials and nothing that the caller set"
-PICKLE = "a body may hold personal data and stays out of the message; the error survives pickling"
-STATUS = "a status outside of http.HTTPStatus, such as 520, is a status like any other"
-IDENTITY = "UNSET is compared by identity, and keeps it through pickle and copy"
+PICKLE = "a body may hold personal data, so the message leaves it out; the error can be pickled"
+STATUS = "a status that is not in http.HTTPStatus, such as 520, works like any other"
+IDENTITY = "UNSET is compared by identity, so pickle and copy must return the same object"
 SEGMENT = "a path parameter cannot leave its segment"
 BOUNDARY = "no uploaded file can break out of its part"
 OPERATIONS = "api/*/*.py"
@@ -78,7 +82,7 @@ EDITS = (
         '        super().__init__(f"Unexpected status code: {status_code}")\n'
         "\n"
         "    def __reduce__(self) -> tuple[Any, ...]:\n"
-        '        """Pickle with what `__init__` takes, since `args` holds the message only."""\n'
+        '        """Pickle with the arguments of `__init__`, because `args` holds only the message."""\n'
         "        return type(self), (self.status_code, self.content), self.__dict__\n",
         1,
         PICKLE,
@@ -89,7 +93,7 @@ EDITS = (
         "types.py",
         "@define\nclass Response(Generic[T]):\n",
         "def _named_status(status_code: int) -> HTTPStatus | int:\n"
-        '    """Give the status its name, if it has one: proxies also answer with numbers of their own."""\n'
+        '    """Give the status its name, if it has one. Some proxies answer with numbers that have none."""\n'
         "    try:\n"
         "        return HTTPStatus(status_code)\n"
         "    except ValueError:\n"
@@ -111,7 +115,7 @@ EDITS = (
     Edit(
         "types.py",
         "class Unset:\n",
-        'class Unset:\n    """What an optional field is that was left out: `UNSET`, of which there is one."""\n\n',
+        'class Unset:\n    """The class of `UNSET`, which is the value of an optional field that was left out."""\n\n',
         1,
         "every public name has a docstring",
     ),
@@ -121,7 +125,7 @@ EDITS = (
         "        return False\n"
         "\n"
         "    def __reduce__(self) -> str:\n"
-        '        """Pickle and copy as the one that there is, `UNSET`, which is compared by identity."""\n'
+        '        """Pickle and copy to the same object, `UNSET`, because it is compared by identity."""\n'
         '        return "UNSET"\n',
         1,
         IDENTITY,
@@ -129,9 +133,9 @@ EDITS = (
     Edit(
         "types.py",
         "        return self.file_name, self.payload, self.mime_type\n",
-        "        # It becomes a header of its part, and httpx sends it as it is.\n"
+        "        # The MIME type becomes a header of this part, and httpx does not escape it.\n"
         "        if self.mime_type is not None and not self.mime_type.isprintable():\n"
-        '            raise ValueError("mime_type has to be one line of printable characters")\n'
+        '            raise ValueError("mime_type must be one line of printable characters")\n'
         "        return self.file_name, self.payload, self.mime_type\n",
         1,
         BOUNDARY,
@@ -147,7 +151,7 @@ EDITS = (
         "types.py",
         'T = TypeVar("T")\n',
         "def path_segment(name: str, value: object) -> str:\n"
-        '    """Quote a path parameter, or refuse it if the request would go to another path.\n'
+        '    """Quote a path parameter. Refuse it if the request would go to another path.\n'
         "\n"
         "    Raises:\n"
         "        ValueError: the value is empty, `.` or `..`.\n"
@@ -155,7 +159,7 @@ EDITS = (
         '    segment = quote(str(value), safe="")\n'
         '    if segment in {"", ".", ".."}:\n'
         "        raise ValueError(\n"
-        '            f"{name}={segment!r} cannot be sent: as a part of the path it would lead to another operation"\n'
+        '            f"{name}={segment!r} cannot be sent, because the path would then belong to another operation"\n'
         "        )\n"
         "    return segment\n"
         "\n\n"
@@ -171,7 +175,7 @@ PUBLIC = Edit(
     OPERATIONS,
     '    _kwargs: dict[str, Any] = {\n        "method": ',
     "    _kwargs: dict[str, Any] = {\n"
-    '        "auth": None,  # Public: sent without a token, and no reason to log in.\n'
+    '        "auth": None,  # Public: it is sent without a token, and needs no login.\n'
     '        "method": ',
     1,
     "an operation without security is sent without a token",
@@ -187,19 +191,23 @@ IMPORT = Edit(
     SEGMENT,
 )
 PLACEHOLDER = re.compile(r"{[^{}]*}")
-# Without it, httpx makes the header and a random boundary.
+# If this line is removed, httpx writes the header with a random boundary.
 FIXED_BOUNDARY = re.compile(r'\n *headers\["Content-Type"\] = "multipart/form-data; boundary=\+\+\+"(?=\n)')
 
 
 def edit_operations(package: Path, spec: dict[str, Any], public: int) -> None:
-    """Let each operation without security be sent without a token, and each parameter and file stay in its place."""
+    """Send operations without security without a token, and keep each parameter and file in its place.
+
+    Raises:
+        ShapeError: the generated operations differ from the document's.
+    """
     files = matching(package, OPERATIONS)
     open_files = [path for path in files if PUBLIC_SIGNATURE in path.read_text("utf-8")]
     expected = len(list(operations(spec)))
     if (len(files), len(open_files)) != (expected, public):
         raise ShapeError(
-            f"The spec has {expected} operations, {public} of them public; the generator wrote {len(files)}, "
-            f"{len(open_files)} of them public.",
+            f"The spec has {expected} operations ({public} public). The generator wrote {len(files)} "
+            f"({len(open_files)} public).",
             PUBLIC.why,
             "edits",
         )
@@ -212,7 +220,11 @@ def edit_operations(package: Path, spec: dict[str, Any], public: int) -> None:
 
 
 def replace_each(files: list[Path], old: re.Pattern[str], new: str, expected: int, why: str) -> list[Path]:
-    """Replace wherever it stands, as often as the document has it; the changed files come back."""
+    """Replace a pattern in all files, and return the changed files.
+
+    Raises:
+        ShapeError: the number of matches is not the expected one.
+    """
     changed, found = [], 0
     for path in files:
         text, count = old.subn(new, path.read_text("utf-8"))

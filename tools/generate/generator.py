@@ -1,4 +1,4 @@
-"""Run the generator (openapi-python-client); should it crash, say in one line why, and where in the document."""
+"""Run the generator (openapi-python-client). If it crashes, say in one line why, and where in the document."""
 
 import sys
 from types import FrameType
@@ -6,12 +6,12 @@ from types import FrameType
 from openapi_python_client.cli import app
 
 MARK = "CRASHED: "
-# A chain of references takes the generator a few frames per link.
+# The generator needs a few frames for each link of a chain of references.
 DEPTH = 50_000
 
 
 def place(frame: FrameType) -> str:
-    """Read off a frame of the generator what it was working at."""
+    """Return the part of the document that a frame of the generator works on; "" if the frame does not say."""
     found = {name: getattr(value, "get_untrusted_value", lambda v=value: v)() for name, value in frame.f_locals.items()}
     if {"method", "path", "operation"} <= found.keys():
         return f"{str(found['method']).upper()} {found['path']}"
@@ -23,16 +23,16 @@ def place(frame: FrameType) -> str:
 
 
 def main() -> None:
-    """Do as the generator's own command does."""
+    """Run the generator's own command line."""
     sys.setrecursionlimit(DEPTH)
     try:
         app()
-    except Exception as error:  # noqa: BLE001 - whatever a defect of somebody else's may raise
+    except Exception as error:  # noqa: BLE001 - a bug of the generator may raise anything
         places, trace = [], error.__traceback__
         while trace is not None:
             places.append(place(trace.tb_frame))
             trace = trace.tb_next
-        where = ", in ".join(dict.fromkeys(filter(None, places))) or "a place that is not known"
+        where = ", in ".join(dict.fromkeys(filter(None, places))) or "an unknown place"
         reason = " ".join(str(error).split()) or "no reason given"
         sys.exit(f"{MARK}{where}: {type(error).__name__}: {reason}")
 

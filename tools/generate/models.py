@@ -1,4 +1,4 @@
-"""What tools/generate changes in the generated models, by what stands in them and in the document."""
+"""The changes that tools/generate makes in the generated models. They depend on the models and on the document."""
 
 import ast
 import re
@@ -10,9 +10,12 @@ MASKED = "repr of a model shows no secret"
 
 
 def attributes(model: ast.Module, where: str) -> dict[str, str]:
-    """Map the names of a model's properties to its attributes, as its `from_dict` does.
+    """Map the names of a model's properties to its attributes, read from its `from_dict`.
 
-    It pops the properties in the order in which it then passes the attributes.
+    `from_dict` pops the properties in the same order in which it passes the attributes.
+
+    Raises:
+        ShapeError: it has another form.
     """
     calls = [node for node in ast.walk(model) if isinstance(node, ast.Call)]
     pops = [call for call in calls if ast.unparse(call.func) == "d.pop"]
@@ -26,7 +29,7 @@ def attributes(model: ast.Module, where: str) -> dict[str, str]:
 
 
 def hide(source: str, field: ast.AnnAssign) -> str:
-    """Write a field of a model again, with its type and default but out of `repr`."""
+    """Return the line of a field with the same type and default, except that `repr` leaves it out."""
     default = ast.get_source_segment(source, field.value) if field.value else None
     if default is None:
         arguments = ""
@@ -39,9 +42,12 @@ def hide(source: str, field: ast.AnnAssign) -> str:
 
 
 def mask(source: str, secret: list[str], where: str) -> str:
-    """Take these attributes of a model out of its `repr`, and with them what the document does not name.
+    """Remove these attributes from a model's `repr`, and also its additional properties.
 
-    What comes along with an access token may be another token.
+    The server may send another token as an additional property beside the access token.
+
+    Raises:
+        ShapeError: an attribute is not declared on exactly one line.
     """
     classes = (node for node in ast.parse(source).body if isinstance(node, ast.ClassDef))
     fields = {ast.unparse(n.target): n for model in classes for n in model.body if isinstance(n, ast.AnnAssign)}
@@ -55,7 +61,11 @@ def mask(source: str, secret: list[str], where: str) -> str:
 
 
 def mask_models(package: Path, shapes: dict[frozenset[str], set[str]]) -> None:
-    """Take secrets out of the `repr` of every model that holds one."""
+    """Remove secrets from the `repr` of every model that holds one.
+
+    Raises:
+        GenerationError: no model was generated for a schema that holds a secret.
+    """
     masked: set[frozenset[str]] = set()
     for path in sorted(package.glob("models/*.py")):
         source, where = path.read_text("utf-8"), f"models/{path.name}"
@@ -75,9 +85,9 @@ def mask_models(package: Path, shapes: dict[frozenset[str], set[str]]) -> None:
 
 DESCRIBED = "every public name has a docstring"
 DOCSTRINGS = {
-    "to_dict": "As a dictionary, which can be sent as JSON.",
-    "to_multipart": "As the parts of a form, for an upload.",
-    "from_dict": "Read what JSON has; the opposite of `to_dict()`.",
+    "to_dict": "Return a dictionary that can be sent as JSON.",
+    "to_multipart": "Return the parts of a form, for an upload.",
+    "from_dict": "Make an object from parsed JSON. It is the reverse of `to_dict()`.",
     "additional_keys": "The names of the fields that the document does not describe.",
 }
 METHOD = re.compile(rf"^( +)def ({'|'.join(DOCSTRINGS)})\(.*:\n", re.MULTILINE)
@@ -86,13 +96,17 @@ BARE_CLASS = re.compile(r'^class \w+:\n(?!\s*""")', re.MULTILINE)
 
 
 def describe(package: Path) -> None:
-    """Give the methods of each model, and what the document does not describe, the docstring that they lack."""
+    """Add missing docstrings: to the methods of each model, and to models that the document does not describe.
+
+    Raises:
+        ShapeError: a file is neither an enum nor a model with `to_dict` and `from_dict`.
+    """
     for path in sorted(package.glob("models/[!_]*.py")):
         text = path.read_text("utf-8")
         if "def from_dict(" not in text:
-            text, found = ENUM.subn(r'\g<0>    """One of the values that the document names."""\n\n', text)
+            text, found = ENUM.subn(r'\g<0>    """One of the values that the document lists."""\n\n', text)
         else:
-            text = BARE_CLASS.sub(r'\g<0>    """An object of which the document says no more."""\n\n', text)
+            text = BARE_CLASS.sub(r'\g<0>    """An object that the document does not describe."""\n\n', text)
             text, found = METHOD.subn(lambda method: f'{method[0]}{method[1]}    """{DOCSTRINGS[method[2]]}"""\n', text)
             found = found >= 2 and text.count("def to_dict(") == text.count("def from_dict(") == 1
         if found != 1:
@@ -100,10 +114,10 @@ def describe(package: Path) -> None:
         path.write_text(text, "utf-8")
 
 
-LAZY = "importing an operation costs the same however many models there are"
-LOADED = "what a call needs is loaded along with its operation"
+LAZY = "the time to import an operation must not depend on the number of models"
+LOADED = "the import of an operation loads everything that its call needs"
 INIT = '''\
-"""Contains all the data models used in inputs/outputs. Each is loaded when it is first asked for."""
+"""Contains all the data models used in inputs/outputs. Each is loaded at its first use."""
 
 from typing import TYPE_CHECKING
 {eager}
@@ -112,7 +126,7 @@ if TYPE_CHECKING:
 else:
     from importlib import import_module as _import_module
 
-    # The module of each model. One text is read much faster than as many entries of a dictionary.
+    # The module of each model. Python loads one string much faster than a dictionary with many entries.
     _MODULES = """
 {modules}
 """
@@ -134,7 +148,14 @@ __all__ = {names!r}
 
 
 def load_lazily(package: Path, name: str) -> None:
-    """Have `models/__init__.py` load each model on demand; what loads them all becomes `_all.py`, for type checkers."""
+    """Make `models/__init__.py` load each model on demand. The old file, which loads all, becomes `_all.py`.
+
+    Type checkers read `_all.py`.
+
+    Raises:
+        ShapeError: `models/__init__.py` has another form.
+        GenerationError: two models have the same module.
+    """
     path = package / "models" / "__init__.py"
     docstring, *imports = ast.parse(path.read_text("utf-8")).body
     if not imports and isinstance(docstring, ast.Expr):
@@ -158,9 +179,9 @@ def load_lazily(package: Path, name: str) -> None:
     for model, module in sorted(models.items()):
         if (other := by_module.setdefault(module, model)) != model:
             raise GenerationError(
-                f"{name}: {other} and {model} both become models/{module}.py: give one of these schemas another name."
+                f"{name}: {other} and {model} both become models/{module}.py. Give one of these schemas another name."
             )
-    # Python puts a module that it loads into its package under the module's name, where it would hide such a model.
+    # When Python loads a module, it sets the module's name in the package. A model of the same name would be hidden.
     eager = [model for model, module in sorted(models.items()) if model == module]
     text = INIT.format(
         eager="\n".join(f"from .{model} import {model}" for model in eager),
@@ -172,10 +193,13 @@ def load_lazily(package: Path, name: str) -> None:
 
 
 def load_references(package: Path) -> None:
-    """Have each model load the models that it refers to along with itself, and not at the first use.
+    """Make each model load the models that it refers to when it is loaded, not at the first use.
 
-    The generated functions import them when they are called. In a thread, such an import may be cut in two by a fork;
-    the child would wait for ever for its other half.
+    The generated functions import them when they are called. If a process forks while a thread runs such an import,
+    the child waits forever for the rest of the import.
+
+    Raises:
+        ShapeError: a function imports something else.
     """
     for path in sorted(package.glob("models/*.py")):
         text = path.read_text("utf-8")
@@ -199,5 +223,5 @@ def load_references(package: Path) -> None:
             raise ShapeError(f"models/{path.name}: {found}", LOADED, "models")
         loads = "".join(f"from . import {found[1]} as _{found[1]}  # noqa: F401\n" for found in modules if found)
         if loads:
-            comment = "# Loaded at once, and at the end for the sake of models that refer to each other.\n"
+            comment = "# Imported now, not at the first call; and at the end, because models may refer to each other.\n"
             path.write_text(f"{text}\n\n{comment}{loads}", "utf-8")

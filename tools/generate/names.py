@@ -1,4 +1,4 @@
-"""Which place in the document becomes which generated file, in the generator's own words for names."""
+"""Map places in the document to generated files, with the generator's own functions for names."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,12 +10,12 @@ from openapi_python_client.strings import ClassName, PythonIdentifier
 
 from .spec import GenerationError, nodes, operations
 
-# The generator's `field_prefix`, for names that begin with no letter.
+# The generator's `field_prefix`, for names that do not begin with a letter.
 PREFIX = "field_"
 
 
 def operation_files(spec: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the file of each operation, and the operation's place."""
+    """Yield the file of each operation, and its method and path."""
     for method, path, operation in operations(spec):
         name = operation.get("operationId")
         if not isinstance(name, str):
@@ -26,17 +26,17 @@ def operation_files(spec: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def check_names(spec: dict[str, Any]) -> None:
-    """Refuse operations that would overwrite each other's files."""
+    """Raise a `GenerationError` if two operations would become the same file."""
     places: dict[str, str] = {}
     for file, place in operation_files(spec):
         if (other := places.setdefault(file, place)) != place:
             raise GenerationError(
-                f"{other} and {place} both become {file}: give one of them another operationId, or another first tag."
+                f"{other} and {place} both become {file}. Give one of them another operationId, or another first tag."
             )
 
 
 def place(spec: dict[str, Any], file: Path) -> str:
-    """Say what of the document a generated file was made from, as far as names tell."""
+    """Return the place in the document from which a file was generated; the file alone if its name does not match."""
     name = file.as_posix()
     for candidate, where in operation_files(spec):
         if candidate == name:

@@ -1,4 +1,4 @@
-"""The folder that `make generate` writes: comparing it, and putting a new one in its place as a whole."""
+"""The folder that `make generate` writes: compare it, or replace it completely."""
 
 import difflib
 import shutil
@@ -12,13 +12,13 @@ EXCERPT = 15
 
 
 def files(package: Path) -> dict[str, bytes]:
-    """Read a package, without what Python leaves behind when it imports one."""
+    """Return the files of a package, without Python's caches."""
     found = (path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     return {path.relative_to(package).as_posix(): path.read_bytes() for path in found}
 
 
 def excerpt(name: str, old: bytes, new: bytes) -> str:
-    """Show the beginning of what differs in a file."""
+    """Return the beginning of a file's diff."""
     was, is_now = (data.decode("utf-8", "replace").splitlines() for data in (old, new))
     labels = (f"{name} (as it is)", f"{name} (as generated)")
     diff = list(difflib.unified_diff(was, is_now, *labels, n=1, lineterm=""))
@@ -27,10 +27,10 @@ def excerpt(name: str, old: bytes, new: bytes) -> str:
 
 
 def compare(out: Path, package: Path, name: str) -> None:
-    """Fail if the folder `out` is not, to the byte, what was generated."""
+    """Raise a `GenerationError` if the folder `out` differs from the generated package in any byte."""
     old, new = files(out), files(package)
     report = [f"  missing: {path}" for path in sorted(new.keys() - old.keys())]
-    report += [f"  stale: {path} (not generated any more, or never was)" for path in sorted(old.keys() - new.keys())]
+    report += [f"  stale: {path} (no longer generated, or never was)" for path in sorted(old.keys() - new.keys())]
     for path in sorted(new.keys() & old.keys()):
         if old[path] != new[path]:
             report.append(f"  differs: {path}\n{excerpt(path, old[path], new[path])}")
@@ -39,16 +39,16 @@ def compare(out: Path, package: Path, name: str) -> None:
 
 
 def refuse_foreign(out: Path) -> None:
-    """Keep a mistyped folder from being replaced: only what was generated may be."""
+    """Raise a `GenerationError` if a folder was not generated, because a mistyped name must not delete it."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     init = out / "__init__.py"
     if not init.is_file() or not init.read_text("utf-8", "replace").startswith(MARK):
-        raise GenerationError(f"{out.name} holds files that were not generated: remove it, or choose another --out.")
+        raise GenerationError(f"{out.name} holds files that were not generated. Remove it, or choose another --out.")
 
 
 def swap(package: Path, out: Path) -> None:
-    """Put the package in the place of `out` by renaming, so that there is never a mixture of old and new."""
+    """Replace `out` by the package with a rename, so that old and new files are never mixed."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as folder:
         new, old = Path(folder, "new"), Path(folder, "old")

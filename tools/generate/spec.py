@@ -1,4 +1,4 @@
-"""What tools/generate has to know of the OpenAPI document that the generator does not pass on."""
+"""Facts about the OpenAPI document that tools/generate needs and the generator does not pass on."""
 
 import json
 import urllib.parse
@@ -10,21 +10,21 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 METHODS = frozenset({"get", "put", "post", "delete", "options", "head", "patch", "trace"})
-# Literal data in a document, and the calls that the server makes: the generator reads no models out of them.
+# Keys of literal data, and of calls that the server makes. The generator reads no models from their values.
 NOT_SCHEMAS = frozenset({"callbacks", "const", "default", "enum", "example", "examples", "properties"})
 
 
 class GenerationError(Exception):
-    """Ends the run with a message for the person who edits the document."""
+    """The run fails. The message is for the person who edits the document."""
 
 
 class ShapeError(GenerationError):
-    """The generator wrote something else than what our changes to its output were made for.
+    """The generator's output has another form than our changes expect.
 
     Args:
-        found: what is different, as a sentence.
-        why: what the change that cannot be made is for.
-        where: the module that has to be adapted.
+        found: the difference, as a sentence.
+        why: the purpose of the change that cannot be made.
+        where: the module that must be adapted.
     """
 
     def __init__(self, found: str, why: str, where: str) -> None:
@@ -32,7 +32,11 @@ class ShapeError(GenerationError):
 
 
 def read_spec(path: Path) -> dict[str, Any]:
-    """Read the document, or say in one message why that cannot be done."""
+    """Read the document.
+
+    Raises:
+        GenerationError: it cannot be read, or has no operation.
+    """
     try:
         text = path.read_text("utf-8")
         document = json.loads(text) if path.suffix == ".json" else YAML(typ="safe").load(text)
@@ -48,7 +52,7 @@ def read_spec(path: Path) -> dict[str, Any]:
 
 
 def operations(spec: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Yield each operation under `paths`, after its method and path."""
+    """Yield the method, the path and the node of each operation under `paths`."""
     for path, item in spec["paths"].items():
         if isinstance(item, dict):
             found = ((key, node) for key, node in item.items() if key in METHODS)
@@ -56,24 +60,24 @@ def operations(spec: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]
 
 
 def write_out_security(spec: dict[str, Any]) -> int:
-    """Write its effective security into each operation, and count those that need none.
+    """Write its effective security into each operation, and return the number of operations that need none.
 
-    The generator reads only what stands in the operation itself. It would take an operation that relies on
-    the document's default for a public one.
+    The generator reads only the operation itself. Without this, it would treat an operation that relies on the
+    document's default as public.
     """
     public = 0
     for _, _, operation in operations(spec):
         requirements = operation.get("security", spec.get("security")) or []
-        # An empty requirement asks for nothing.
+        # An empty requirement means that no security is needed.
         operation["security"] = requirements if any(requirements) else []
         public += not operation["security"]
     return public
 
 
 def leave_out_empty_errors(spec: dict[str, Any]) -> None:
-    """Take out of each operation the errors without a body, so that they are raised like those that are not documented.
+    """Remove errors without a body from each operation, so that they are raised like undocumented errors.
 
-    The generator would return None for them, which is also what a success without a body looks like.
+    The generated code would return None for them, so a caller could not tell them from a success without a body.
     """
     for _, _, operation in operations(spec):
         responses = operation.get("responses")
@@ -86,7 +90,7 @@ def leave_out_empty_errors(spec: dict[str, Any]) -> None:
 
 
 def multipart_bodies(spec: dict[str, Any]) -> int:
-    """Count the operations' bodies that are multipart forms."""
+    """Return the number of request bodies that are multipart forms."""
     count = 0
     for _, _, operation in operations(spec):
         body = operation.get("requestBody") or {}
@@ -97,7 +101,10 @@ def multipart_bodies(spec: dict[str, Any]) -> int:
 
 
 def has_body(spec: dict[str, Any], response: Any) -> bool:
-    """Tell whether the document describes a body of this answer; what is no answer at all is the generator's affair."""
+    """Return whether the document describes a body for this answer.
+
+    For a node that is not an answer the result is True: the generator then reports it.
+    """
     if isinstance(response, dict) and isinstance(reference := response.get("$ref"), str):
         response = resolve(spec, reference)
     if not isinstance(response, dict):
@@ -107,7 +114,7 @@ def has_body(spec: dict[str, Any], response: Any) -> bool:
 
 
 def resolve(spec: dict[str, Any], reference: str) -> Any:
-    """Follow a reference within the document; nothing is found at the end of a broken one."""
+    """Follow a reference within the document. The result of a broken one is None."""
     node: Any = spec
     for part in reference.removeprefix("#/").split("/"):
         key = urllib.parse.unquote(part).replace("~1", "/").replace("~0", "~")
@@ -116,20 +123,24 @@ def resolve(spec: dict[str, Any], reference: str) -> Any:
 
 
 def is_secret(spec: dict[str, Any], schema: Any) -> bool:
-    """Tell whether a value of this schema must not be shown, be it nested in lists, unions or references."""
+    """Return whether a value of this schema is secret, also inside lists, unions and references.
+
+    Raises:
+        GenerationError: `x-secret` is not a boolean.
+    """
     for part in variants(spec, schema):
         mark = part.get("x-secret", False)
         if not isinstance(mark, bool):
-            raise GenerationError(f"x-secret is true or false, and not {mark!r}, which YAML takes for a text")
+            raise GenerationError(f"x-secret must be true or false, not {mark!r}, which YAML reads as a string")
         if mark or part.get("format") == "password":
             return True
     return False
 
 
 def variants(spec: dict[str, Any], schema: Any) -> Iterator[dict[str, Any]]:
-    """Yield a schema and all that a value of it may hold, through lists, maps, unions and references.
+    """Yield a schema and all schemas inside it, through lists, maps, unions and references.
 
-    Without recursion: a chain of references may be longer than Python's stack.
+    This uses no recursion, because a chain of references may be longer than Python's stack.
     """
     todo: list[Any] = [schema]
     seen: set[int] = set()
@@ -147,7 +158,7 @@ def variants(spec: dict[str, Any], schema: Any) -> Iterator[dict[str, Any]]:
 
 
 def properties(spec: dict[str, Any], schema: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the properties of the model that this schema becomes: its own and those of `allOf`."""
+    """Yield the properties of the model that this schema becomes: its own, and the ones from `allOf`."""
     todo: list[Any] = [schema]
     seen: set[int] = set()
     while todo:
@@ -161,7 +172,7 @@ def properties(spec: dict[str, Any], schema: Any) -> Iterator[tuple[str, Any]]:
 
 
 def nodes(spec: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield every mapping that the generator may read, and some that it does not, each with its place."""
+    """Yield the place and the node of every mapping that the generator may read, and of some that it does not."""
     found = (spec.get("components") or {}).get("schemas") or {}
     todo: list[tuple[str, Any]] = [
         *((f"paths.{path}", item) for path, item in spec["paths"].items()),
@@ -177,7 +188,7 @@ def nodes(spec: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         seen.add(id(node))
         yield place, node
         todo += ((f"{place}.{key}", value) for key, value in node.items() if key not in NOT_SCHEMAS)
-        # Names that services chose, not keywords: a property may well be called `example`.
+        # The keys of `properties` are free names, not keywords: a property may be called `example`.
         if isinstance(names := node.get("properties"), dict):
             todo += ((f"{place}.properties.{name}", schema) for name, schema in names.items())
         if isinstance(reference := node.get("$ref"), str):
@@ -185,14 +196,14 @@ def nodes(spec: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def secrets_by_shape(spec: dict[str, Any]) -> dict[frozenset[str], set[str]]:
-    """Map the property names of each model that holds a secret to those that are secret.
+    """Map the property names of each model that holds a secret to the names that are secret.
 
-    A model is recognised by its property names, since how the generator names classes is its own affair. Two
-    models that look alike are both masked.
+    We recognise a model by its property names, because the generator may change how it names classes. If two models
+    have the same names, both are masked.
     """
     shapes: dict[frozenset[str], set[str]] = {}
     found = [schema for _, schema in nodes(spec)]
-    # What stands within an `allOf` is part of another model and none of its own.
+    # A schema inside `allOf` is a part of another model, not a model itself.
     parts = {id(part) for schema in found for part in schema.get("allOf") or []}
     for schema in found:
         if id(schema) in parts:

@@ -1,4 +1,4 @@
-"""The client of a KYC provider's API: generated operations, and a login that looks after itself.
+"""The client of a KYC provider's API: generated operations, and a login that the client keeps valid by itself.
 
 import kyc_client
 from kyc_openapi.api.resource import get_resource

@@ -190,7 +190,7 @@ class _Pools:
     def __init__(self, endpoint: LoginEndpoint, arguments: dict[str, Any]) -> None:
         self._connection = endpoint.connection
         self._arguments = {"base_url": endpoint.base_url, **arguments}
-        self._limits = {name: self._arguments.pop(name) for name in {"limits"} & arguments.keys()}
+        self._limits: dict[str, Any] = {name: self._arguments.pop(name) for name in {"limits"} & arguments.keys()}
         self._inherited: list[object] = []
         self._start_anew()
         _fork.register(self)
@@ -211,9 +211,9 @@ class _Pools:
     def sync_client(self) -> httpx.Client:
         """The client for sync calls."""
         with self._lock:
-            if self._sync is None:
-                self._sync = self._new(httpx.Client, httpx.HTTPTransport)
-            return self._sync
+            http: httpx.Client = self._sync or self._new(httpx.Client, httpx.HTTPTransport)
+            self._sync = http
+            return http
 
     def async_client(self) -> httpx.AsyncClient:
         """The client for the event loop of the calling task."""

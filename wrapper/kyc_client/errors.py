@@ -1,20 +1,20 @@
-"""Everything that this library raises of its own.
+"""All errors that this library defines.
 
     KYCClientError
     ├── ConfigurationError            nothing was sent: fix the configuration
-    └── LoginError                    a login was tried, or is known to be pointless
+    └── LoginError                    a login failed, or an earlier failure is remembered
         ├── BadCredentialsError       400 LOGIN_BAD_CREDENTIALS
         ├── UserNotVerifiedError      400 LOGIN_USER_NOT_VERIFIED
         ├── LoginValidationError      422
-        ├── LoginRefusedError         any other 4xx but 408 and 429
-        ├── LoginUnavailableError     no answer in time, 408, 429, 5xx: worth trying again later
-        └── LoginResponseError        an answer that holds no usable token
+        ├── LoginRefusedError         any other 4xx except 408 and 429
+        ├── LoginUnavailableError     no answer in time, 408, 429, 5xx: try again later
+        └── LoginResponseError        an answer without a usable token
 
-Each error says in its message what to do next. It holds plain values only (no request, no response, no body, no
-secret, and none of these in its cause or context either), survives pickling, and is a fresh instance for every caller.
+Each message says what to do next. An error holds plain values only: no request, no response, no body and no secret. Its
+cause and context hold none of these either. It can be pickled, and every caller gets a new instance.
 
-The API's own errors on other calls are not here: they come from the generated code
-(`kyc_openapi.errors.UnexpectedStatus`) and from httpx (`httpx.TransportError`).
+Errors of other calls are not here. They come from the generated code (`kyc_openapi.errors.UnexpectedStatus`) and from
+httpx (`httpx.TransportError`).
 """
 
 from __future__ import annotations
@@ -35,32 +35,32 @@ __all__ = [
 
 
 class KYCClientError(Exception):
-    """The base of every error in this module: `except KYCClientError` catches all that the library itself raises.
+    """The base class of all errors in this module. `except KYCClientError` catches all of them.
 
     More: [docs/errors.md](errors.md#kycclienterror).
     """
 
 
 class ConfigurationError(KYCClientError):
-    """Nothing was sent: a variable is missing, empty or unusable, or a base URL is not fit to receive a password.
+    """Nothing was sent: a variable is missing, empty or unusable, or no password may be sent to the base URL.
 
-    Raised by `connect()` and `LoginAuth()` for what they can see, and by the first call that needs a login for the
-    rest. It is not remembered: once the cause is mended, the next call works.
+    `connect()` and `LoginAuth()` raise it for what they can check. The first call that needs a login raises it for the
+    rest. The client does not remember it: after the cause is fixed, the next call works.
 
     More: [docs/errors.md](errors.md#configurationerror).
     """
 
 
 class LoginError(KYCClientError):
-    """There is no token, so the call was not sent (or, after a 401, not sent again).
+    """There is no token, so the call was not sent. After a 401, the call was not sent again.
 
     More: [docs/errors.md](errors.md#loginerror).
 
     Attributes:
         status_code: the HTTP status of the login's answer; None if there was no answer.
-        code: the API's own word, such as `LOGIN_BAD_CREDENTIALS`; None if it gave none that looks like a code.
-        retry_after: seconds, counted from when the error was made, during which calls fail at once without a login.
-        cached: True if nothing was sent for this error, because a login just before had failed in the same way.
+        code: the API's error code, such as `LOGIN_BAD_CREDENTIALS`; None if the answer holds nothing like a code.
+        retry_after: seconds, from the creation of the error, in which calls fail at once without a login.
+        cached: True if nothing was sent, because an earlier login failed and its failure is remembered.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class LoginError(KYCClientError):
         retry_after: float | None = None,
         cached: bool = False,
     ) -> None:
-        # Only the message goes into `args`: the rest lives in `__dict__`, which is what lets the default pickling work.
+        # Only the message goes into `args`, because the default pickling restores the other values from `__dict__`.
         super().__init__(message)
         self.status_code = status_code
         self.code = code
@@ -81,10 +81,10 @@ class LoginError(KYCClientError):
 
 
 class BadCredentialsError(LoginError):
-    """400 `LOGIN_BAD_CREDENTIALS`: the login or password is wrong, or the user is inactive; the API does not say which.
+    """400 `LOGIN_BAD_CREDENTIALS`: login or password is wrong, or the user is inactive. The API does not say which.
 
-    What to do: check `API_LOGIN` and `API_PASSWORD`; changed credentials are tried at once, the same ones not before
-    `retry_after`.
+    What to do: check `API_LOGIN` and `API_PASSWORD`. Changed credentials are tried at once; the same ones are tried
+    again after `retry_after` seconds.
 
     More: [docs/errors.md](errors.md#badcredentialserror).
     """
@@ -93,7 +93,7 @@ class BadCredentialsError(LoginError):
 class UserNotVerifiedError(LoginError):
     """400 `LOGIN_USER_NOT_VERIFIED`: the credentials are right, but the user has not been verified.
 
-    What to do: have the provider verify the user. The login is tried again after `retry_after`, or after
+    What to do: ask the provider to verify the user. The login is tried again after `retry_after` seconds, or after
     `LoginAuth.reset()`.
 
     More: [docs/errors.md](errors.md#usernotverifiederror).
@@ -103,12 +103,12 @@ class UserNotVerifiedError(LoginError):
 class LoginValidationError(LoginError):
     """422: the API did not accept the form of the login.
 
-    What to do: check that login and password are what the provider handed out; if they are, the API may have changed.
+    What to do: check that login and password are the ones from the provider. If they are, the API may have changed.
 
     More: [docs/errors.md](errors.md#loginvalidationerror).
 
     Attributes:
-        errors: one `(loc, msg, type)` for each field that was refused; never the value that was submitted.
+        errors: one `(loc, msg, type)` for each refused field; never the submitted value.
     """
 
     def __init__(
@@ -119,10 +119,10 @@ class LoginValidationError(LoginError):
 
 
 class LoginRefusedError(LoginError):
-    """The login was answered with a 4xx that has no error of its own.
+    """The login was answered with a 4xx for which there is no other error.
 
-    What to do: for 404 and 405, check the base URL; for others, ask the provider, since something in front of the API
-    may refuse.
+    What to do: for 404 and 405, check the base URL. For others, ask the provider, because a gateway in front of the API
+    may refuse the login.
 
     More: [docs/errors.md](errors.md#loginrefusederror).
     """
@@ -131,16 +131,16 @@ class LoginRefusedError(LoginError):
 class LoginUnavailableError(LoginError):
     """The login could not be reached or did not answer in time, or answered 408, 429 or 5xx.
 
-    The only login error that is worth trying again later: after `retry_after` seconds.
+    What to do: try again after `retry_after` seconds. For no other login error is this useful without a change.
 
     More: [docs/errors.md](errors.md#loginunavailableerror).
     """
 
 
 class LoginResponseError(LoginError):
-    """The login was answered, but not with a usable token: a redirect, a page of HTML, a token of another type…
+    """The login was answered without a usable token: with a redirect, an HTML page, or a token of another type.
 
-    What to do: check that the base URL is the API's, and what stands between (a proxy, a captive portal).
+    What to do: check that the base URL is the API's. Look for a proxy or a captive portal that answers instead.
 
     More: [docs/errors.md](errors.md#loginresponseerror).
     """

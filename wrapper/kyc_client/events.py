@@ -1,4 +1,4 @@
-"""What a `LoginAuth` does, as events for metrics; the log (`logging.getLogger("kyc_client")`) says the same in words.
+"""What a `LoginAuth` does, as events for metrics. The log (`logging.getLogger("kyc_client")`) says the same in words.
 
     from kyc_client.events import Event, LoginFailed
 
@@ -15,13 +15,12 @@
 | `LoginFailed` | WARNING `login failed (<reason>) after <seconds> s, next attempt in <seconds> s at the earliest: ` |
 | `TokenRejected` | INFO `token rejected by the API, and dropped` |
 
-Of a token that does not tell its end, the second says so. The message of a failure goes on with that of the error, and
-each ends with the base URL in brackets. No event holds a
-secret, and all can be pickled.
+If the token has no expiry, the success line says so. The line of a failure continues with the error's message. Each
+line ends with the base URL in brackets. No event holds a secret, and all events can be pickled.
 
-The function is called in the thread in which it happens: a login's own thread, or for `TokenRejected` that of the call
-that met the 401, which may be an event loop's. So it should count, and return. What it raises is logged and goes no
-further. It must not call the client whose login has just started: that would wait for itself.
+The function runs in the thread of the event: the login's own thread, or for `TokenRejected` the thread of the call that
+got the 401, which may run an event loop. So the function should count and return. An error that it raises is logged and
+stopped. It must not call the client whose login has just started, because it would wait for itself.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from typing import Literal, NamedTuple, TypeAlias
 __all__ = ["Event", "LoginFailed", "LoginStarted", "LoginSucceeded", "Reason", "TokenRejected"]
 
 Reason: TypeAlias = Literal["cold", "renewal", "rejected"]
-"""Why there is a login: no token yet (cold), one near or past its end (renewal), one refused with 401 (rejected)."""
+"""Why a login is needed: no token yet (cold), expired or close to it (renewal), or refused with 401 (rejected)."""
 
 
 class LoginStarted(NamedTuple):
@@ -53,8 +52,8 @@ class LoginSucceeded(NamedTuple):
     Attributes:
         base_url: the API's.
         reason: what made the login necessary.
-        seconds: from the first need of the login to its end, further attempts and pauses between them included.
-        expires_at: when the token says that it expires, by the server's clock; None if it does not say.
+        seconds: from the first need for the login to its end, including further attempts and the pauses between them.
+        expires_at: the token's own expiry, by the server's clock; None if the token has none.
     """
 
     base_url: str
@@ -64,18 +63,18 @@ class LoginSucceeded(NamedTuple):
 
 
 class LoginFailed(NamedTuple):
-    """All who waited for this login got this error; nobody did, if it was a renewal in the background.
+    """A login failed. Every call that waited for it got this error; no call waits for a renewal in the background.
 
-    Calls that fail at once because of a failure that is remembered make no events.
+    A call that fails at once because of a remembered failure makes no event.
 
     Attributes:
         base_url: the API's.
         reason: what made the login necessary.
-        seconds: from the first need of the login to its end.
-        error: the class of the error, one of `kyc_client.errors`. `ConfigurationError`: nothing was sent, so that no
-            `LoginStarted` came before.
-        status_code: the HTTP status of the login's answer; None if there was none.
-        retry_after: seconds in which the next login is not tried.
+        seconds: from the first need for the login to its end.
+        error: the class of the error, one of `kyc_client.errors`. For `ConfigurationError`, nothing was sent, so there
+            was no `LoginStarted`.
+        status_code: the HTTP status of the login's answer; None if there was no answer.
+        retry_after: seconds in which no other login is tried.
     """
 
     base_url: str
@@ -87,7 +86,7 @@ class LoginFailed(NamedTuple):
 
 
 class TokenRejected(NamedTuple):
-    """The API answered 401 to the current token, which was dropped for it.
+    """The API answered 401 to the current token, so the client dropped it.
 
     Attributes:
         base_url: the API's.

@@ -1,6 +1,6 @@
 # Generated from openapi.yaml by `make generate`. Do not edit: change the spec and generate again.
 # pyright: standard
-"""Contains all the data models used in inputs/outputs. Each is loaded when it is first asked for."""
+"""Contains all the data models used in inputs/outputs. Each is loaded at its first use."""
 
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 else:
     from importlib import import_module as _import_module
 
-    # The module of each model. One text is read much faster than as many entries of a dictionary.
+    # The module of each model. Python loads one string much faster than a dictionary with many entries.
     _MODULES = """
 BearerToken bearer_token
 HTTPValidationError http_validation_error

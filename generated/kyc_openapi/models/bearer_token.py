@@ -27,7 +27,7 @@ class BearerToken:
     )
 
     def to_dict(self) -> dict[str, Any]:
-        """As a dictionary, which can be sent as JSON."""
+        """Return a dictionary that can be sent as JSON."""
         access_token = self.access_token
 
         token_type = self.token_type
@@ -45,7 +45,7 @@ class BearerToken:
 
     @classmethod
     def from_dict(cls: type[T], src_dict: Mapping[str, Any]) -> T:
-        """Read what JSON has; the opposite of `to_dict()`."""
+        """Make an object from parsed JSON. It is the reverse of `to_dict()`."""
         d = dict(src_dict)
         access_token = d.pop("access_token")
 

@@ -27,7 +27,7 @@ class HTTPValidationError:
     additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """As a dictionary, which can be sent as JSON."""
+        """Return a dictionary that can be sent as JSON."""
         detail = []
         for detail_item_data in self.detail:
             detail_item = detail_item_data.to_dict()
@@ -45,7 +45,7 @@ class HTTPValidationError:
 
     @classmethod
     def from_dict(cls: type[T], src_dict: Mapping[str, Any]) -> T:
-        """Read what JSON has; the opposite of `to_dict()`."""
+        """Make an object from parsed JSON. It is the reverse of `to_dict()`."""
         from ..models.validation_error import ValidationError  # noqa: PLC0415
 
         d = dict(src_dict)
@@ -81,5 +81,5 @@ class HTTPValidationError:
         return key in self.additional_properties
 
 
-# Loaded at once, and at the end for the sake of models that refer to each other.
+# Imported now, not at the first call; and at the end, because models may refer to each other.
 from . import validation_error as _validation_error  # noqa: F401

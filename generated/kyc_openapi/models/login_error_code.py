@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class LoginErrorCode(StrEnum):
-    """One of the values that the document names."""
+    """One of the values that the document lists."""
 
     LOGIN_BAD_CREDENTIALS = "LOGIN_BAD_CREDENTIALS"
     LOGIN_USER_NOT_VERIFIED = "LOGIN_USER_NOT_VERIFIED"

@@ -36,7 +36,7 @@ class LoginForm:
     )
 
     def to_dict(self) -> dict[str, Any]:
-        """As a dictionary, which can be sent as JSON."""
+        """Return a dictionary that can be sent as JSON."""
         username = self.username
 
         password = self.password
@@ -58,7 +58,7 @@ class LoginForm:
 
     @classmethod
     def from_dict(cls: type[T], src_dict: Mapping[str, Any]) -> T:
-        """Read what JSON has; the opposite of `to_dict()`."""
+        """Make an object from parsed JSON. It is the reverse of `to_dict()`."""
         d = dict(src_dict)
         username = d.pop("username")
 

@@ -31,7 +31,7 @@ class LoginRefusal:
     additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """As a dictionary, which can be sent as JSON."""
+        """Return a dictionary that can be sent as JSON."""
         detail: str
         if isinstance(self.detail, LoginErrorCode):
             detail = self.detail.value
@@ -50,7 +50,7 @@ class LoginRefusal:
 
     @classmethod
     def from_dict(cls: type[T], src_dict: Mapping[str, Any]) -> T:
-        """Read what JSON has; the opposite of `to_dict()`."""
+        """Make an object from parsed JSON. It is the reverse of `to_dict()`."""
         d = dict(src_dict)
 
         def _parse_detail(data: object) -> LoginErrorCode | str:

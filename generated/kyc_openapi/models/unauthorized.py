@@ -23,7 +23,7 @@ class Unauthorized:
     additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """As a dictionary, which can be sent as JSON."""
+        """Return a dictionary that can be sent as JSON."""
         detail = self.detail
 
         field_dict: dict[str, Any] = {}
@@ -38,7 +38,7 @@ class Unauthorized:
 
     @classmethod
     def from_dict(cls: type[T], src_dict: Mapping[str, Any]) -> T:
-        """Read what JSON has; the opposite of `to_dict()`."""
+        """Make an object from parsed JSON. It is the reverse of `to_dict()`."""
         d = dict(src_dict)
         detail = d.pop("detail")
 

@@ -35,7 +35,7 @@ class ValidationError:
     )
 
     def to_dict(self) -> dict[str, Any]:
-        """As a dictionary, which can be sent as JSON."""
+        """Return a dictionary that can be sent as JSON."""
         loc = []
         for loc_item_data in self.loc:
             loc_item: int | str
@@ -68,7 +68,7 @@ class ValidationError:
 
     @classmethod
     def from_dict(cls: type[T], src_dict: Mapping[str, Any]) -> T:
-        """Read what JSON has; the opposite of `to_dict()`."""
+        """Make an object from parsed JSON. It is the reverse of `to_dict()`."""
         d = dict(src_dict)
         loc = []
         _loc = d.pop("loc")

@@ -61,7 +61,7 @@ def credentials_of_the_vault() -> Credentials:
 def sync_service() -> Resource | None:
     """With threads."""
     with kyc_client.connect() as client:
-        assert_type(client, AuthenticatedClient)
+        assert_type(client, kyc_client.Client)
         answer = get_resource.sync(client=client)
         assert_type(answer, Resource | Unauthorized | None)
         assert_type(get_resource.sync_detailed(client=client), Response[Resource | Unauthorized])
@@ -71,7 +71,7 @@ def sync_service() -> Resource | None:
 async def async_service() -> None:
     """With tasks: the same factory, the same type."""
     async with kyc_client.connect() as client:
-        assert_type(client, AuthenticatedClient)
+        assert_type(client, kyc_client.Client)
         assert_type(await get_resource.asyncio(client=client), Resource | Unauthorized | None)
         assert_type(await get_resource.asyncio_detailed(client=client), Response[Resource | Unauthorized])
 
@@ -89,7 +89,7 @@ def without_generated_code() -> None:
 
 def connecting() -> None:
     """Each argument in each of its forms; what is httpx's is passed on."""
-    assert_type(connect(), AuthenticatedClient)
+    assert_type(connect(), kyc_client.Client)
     connect(None, credentials=None, timeout=None)
     connect(URL, credentials=Credentials("fake-login", "fake-password"), timeout=3)
     connect(httpx.URL(URL), credentials=credentials_of_the_vault, timeout=httpx.Timeout(3.0, connect=1.0))
@@ -106,7 +106,7 @@ def connecting() -> None:
         follow_redirects=True,
     )
     client = connect().with_headers({"X-Fake": "1"}).with_timeout(httpx.Timeout(3))
-    assert_type(client, AuthenticatedClient)
+    assert_type(client, kyc_client.Client)
     assert_type(client.get_httpx_client(), httpx.Client)
     assert_type(client.get_async_httpx_client(), httpx.AsyncClient)
     # How the README gets at a client's LoginAuth.
@@ -192,7 +192,7 @@ def test_service(fake_kyc: FakeKYC) -> None:
     fake_kyc.on("POST", "/api/v1/applicants", handler, delay=0.1, public=True)
     fake_kyc.on("GET", "/api/v1/documents/{id}", content=b"fake", headers={"Content-Type": "image/png"})
     assert_type(fake_kyc.route("GET", "/api/v1/resource").calls, list[Call])
-    assert_type(fake_kyc.connect(timeout=3), AuthenticatedClient)
+    assert_type(fake_kyc.connect(timeout=3), kyc_client.Client)
     assert_type(fake_kyc.base_url, str)
     assert_type(fake_kyc.environ, dict[str, str])
     assert_type(fake_kyc.credentials, Credentials)

@@ -1,1 +1,1 @@
-"""Documents to generate from, and ways to drive what comes out."""
+"""Documents to generate from, and scenarios that use the generated packages."""

@@ -1,4 +1,4 @@
-"""What a service does with the API of awkward.yaml."""
+"""Calls that a service makes with the API of awkward.yaml."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ FULL = {
 
 
 def every_name_and_text_survives(drive: Drive) -> None:
-    """All properties come back as they were sent, each under its own name on the wire."""
+    """All properties come back unchanged, each under its own name on the wire."""
     drive.server.on_resource(lambda exchange: exchange.answer(200, json.loads(exchange.body)))
     model = Class.from_dict(FULL)
     answered = drive.call(field_123_go, body=model)
@@ -55,7 +55,7 @@ def every_name_and_text_survives(drive: Drive) -> None:
 
 
 def parameters_keep_their_names_and_values(drive: Drive) -> None:
-    """Paths outside of ASCII, names that are keywords or have brackets and quotes, the default as it is written."""
+    """Paths with other letters than ASCII, names that are keywords or have brackets and quotes, and a default work."""
     drive.server.on_resource(answer(200, FULL))
     value = "a/ü \\\"'"
     drive.call(import_, value, value, lambda_=value, id=value, filterstatus=value, x_quoted=value, x_class="fake")
@@ -73,7 +73,7 @@ def parameters_keep_their_names_and_values(drive: Drive) -> None:
 
 
 def no_enum_value_is_lost(drive: Drive) -> None:
-    """Each value of the document is a member of its own, and reads as itself."""
+    """Each value of the document is its own member, and equals itself."""
     assert {member.value for member in AwkwardEnum} == set(ENUM)
     assert [str(AwkwardEnum(value)) for value in ENUM] == ENUM
 
@@ -85,14 +85,14 @@ def defaults_are_what_the_document_says(drive: Drive) -> None:
 
 
 def a_class_called_like_its_module_is_a_class(drive: Drive) -> None:
-    """A name without capitals is the class, also after the module of the same name has been loaded."""
+    """A name without capitals is the class, even after the module with the same name has been loaded."""
     importlib.import_module("kyc_openapi.models.日本")
-    assert isinstance(getattr(models, "日本"), type)  # noqa: B009 - as an attribute, ruff would take it for a look-alike
+    assert isinstance(getattr(models, "日本"), type)  # noqa: B009 - written as an attribute, ruff reports ambiguous letters
     assert "日本" in models.__all__
 
 
 def the_docstring_says_what_the_document_says(drive: Drive) -> None:
-    """Quotes and backslashes are there to be read."""
+    """Descriptions keep their quotes and backslashes."""
     assert '"KYC" API: """quoted""" \\ back\\slashed' in (kyc_openapi.__doc__ or "")
     assert '"""class""" \\ of its own, \\N{BELL} {x}' in (Class.__doc__ or "")
     assert 'Get """it""" \\ with \\" and \\' in (import_.sync.__doc__ or "")

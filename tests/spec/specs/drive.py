@@ -1,5 +1,5 @@
 # ruff: noqa: T201 - a script, which prints
-"""Run scenarios against a package that was generated elsewhere, beside the wrapper as it is.
+"""Run scenarios with a package that was generated elsewhere, and with the unchanged wrapper.
 
     PYTHONPATH=<folder of the package>:. python -m tests.spec.specs.drive tests.spec.specs.grown_scenarios
 
@@ -30,7 +30,7 @@ COLOURS = ("sync", "async")
 
 
 class Drive:
-    """A server, and a connected client of one colour."""
+    """A server, and a connected client in one colour."""
 
     def __init__(self, colour: str) -> None:
         self.colour = colour
@@ -56,13 +56,13 @@ class Drive:
         await self.client.get_async_httpx_client().aclose()
 
     def detailed(self, operation: Any, *path: object, **arguments: Any) -> Any:
-        """Call an operation; what comes back is the detailed response."""
+        """Call an operation, and return its detailed response."""
         if self.colour == "async":
             return self._runner.run(operation.asyncio_detailed(*path, client=self.client, **arguments))
         return operation.sync_detailed(*path, client=self.client, **arguments)
 
     def call(self, operation: Any, *path: object, **arguments: Any) -> Any:
-        """Call an operation; what comes back is its result, of the function that services use."""
+        """Call an operation with the function that services use, and return its result."""
         if self.colour == "async":
             return self._runner.run(operation.asyncio(*path, client=self.client, **arguments))
         return operation.sync(*path, client=self.client, **arguments)

@@ -1,4 +1,4 @@
-"""What a service does with the API of grown.yaml."""
+"""Calls that a service makes with the API of grown.yaml."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ SECRET = "fake-tax-number"
 
 
 def _protected(status: int, body: Any = None, headers: dict[str, str] | None = None) -> Behaviour:
-    """Answer with this, if the token is good."""
+    """Answer with this if the token is valid."""
 
     def behaviour(exchange: Exchange) -> None:
         if exchange.token is not None and exchange.server.accepts(exchange.token):
@@ -76,7 +76,7 @@ def _protected(status: int, body: Any = None, headers: dict[str, str] | None = N
 
 
 def a_new_operation_logs_in_by_itself(drive: Drive) -> None:
-    """A list of applicants is asked for on a fresh client: one login, one call with its token, for all that follow."""
+    """A new client lists applicants: one login, then each call with its token."""
     drive.server.on_resource(_protected(200, {"items": [APPLICANT], "next_cursor": None}))
     page = drive.call(list_applicants)
     assert isinstance(page, ApplicantPage)
@@ -86,7 +86,7 @@ def a_new_operation_logs_in_by_itself(drive: Drive) -> None:
 
 
 def a_revoked_token_is_replaced_once(drive: Drive) -> None:
-    """A 401 on a new operation is cured by one login, and the call sent again."""
+    """After a 401, a new operation logs in once and sends the call again."""
     drive.server.on_resource(_protected(200, APPLICANT))
     drive.call(get_applicant, "a1")
     drive.server.revoke()
@@ -95,13 +95,13 @@ def a_revoked_token_is_replaced_once(drive: Drive) -> None:
 
 
 def a_lasting_401_is_a_documented_answer(drive: Drive) -> None:
-    """If no login cures it, the 401 is returned as the document says."""
+    """If the call still gets a 401 after the login, the 401 is returned as the documented model."""
     drive.server.on_resource(answer(401, {"detail": "Unauthorized"}))
     assert isinstance(drive.call(get_applicant, "a1"), Unauthorized)
 
 
 def a_public_operation_never_logs_in(drive: Drive) -> None:
-    """The health check is sent without a token: before any login, and also when there is a token."""
+    """The health check is sent without a token, whether or not the client has one."""
     drive.server.on_resource(answer(200, {"status": "up", "since": None}))
     health = drive.call(get_health)
     assert isinstance(health, Health)
@@ -117,7 +117,7 @@ def a_public_operation_never_logs_in(drive: Drive) -> None:
 
 
 def a_path_parameter_that_would_leave_its_segment_is_refused(drive: Drive) -> None:
-    """`..`, `.` and nothing at all: an error that names the parameter, and nothing is sent, not even a login."""
+    """`..`, `.` and an empty value are errors that name the parameter. Nothing is sent, not even a login."""
     for value in ("..", ".", ""):
         for operation in (get_applicant, delete_applicant):
             with pytest.raises(ValueError, match="applicant_id="):
@@ -128,7 +128,7 @@ def a_path_parameter_that_would_leave_its_segment_is_refused(drive: Drive) -> No
 
 
 def any_other_path_parameter_is_one_segment(drive: Drive) -> None:
-    """Slashes, dots, percent signs, queries, spaces, any script: the server gets it back by decoding one segment."""
+    """Slashes, dots, percent signs, queries, spaces and any script: the server decodes one segment to the value."""
     values = [
         "a/b",
         "../x",
@@ -155,7 +155,7 @@ def any_other_path_parameter_is_one_segment(drive: Drive) -> None:
 
 
 def a_list_is_read_page_by_page(drive: Drive) -> None:
-    """Each page's cursor leads to the next; filters are repeated on the wire, and what is left out is not sent."""
+    """Each page's cursor leads to the next page. A filter with several values is repeated; one left out is not sent."""
     pages = [
         {"items": [APPLICANT | {"id": "a1"}], "next_cursor": "c/1&x=ü"},
         {"items": [APPLICANT | {"id": "a2"}], "next_cursor": None},
@@ -178,7 +178,7 @@ def a_list_is_read_page_by_page(drive: Drive) -> None:
 
 
 def models_read_dates_nulls_and_open_enums(drive: Drive) -> None:
-    """What is null, missing, a date, or a value that the document does not know comes as what it is."""
+    """Null, a missing field, a date and an undocumented value each have their own Python value."""
     drive.server.on_resource(_protected(200, APPLICANT), _protected(200, APPLICANT | {"status": "escalated"}))
     applicant = drive.call(get_applicant, "a1")
     assert applicant.date_of_birth == dt.date(1990, 2, 28)
@@ -191,7 +191,7 @@ def models_read_dates_nulls_and_open_enums(drive: Drive) -> None:
 
 
 def models_that_refer_to_each_other_are_read(drive: Drive) -> None:
-    """An applicant has documents, each of which has an applicant."""
+    """An applicant has documents, and each document has an applicant."""
     nested = APPLICANT | {"documents": [DOCUMENT | {"applicant": APPLICANT}]}
     drive.server.on_resource(_protected(200, nested))
     applicant = drive.call(get_applicant, "a1")
@@ -200,7 +200,7 @@ def models_that_refer_to_each_other_are_read(drive: Drive) -> None:
 
 
 def statuses_are_told_apart(drive: Drive) -> None:
-    """201, 204, and the errors that the document describes are returned, each as its model."""
+    """A 201, a 204 and the documented errors are returned, each as its model."""
     problem = {"detail": "No."}
     new = NewApplicant(first_name="Ada", last_name="Fake", address=Address(country="NL"))
     drive.server.on_resource(
@@ -227,7 +227,7 @@ def statuses_are_told_apart(drive: Drive) -> None:
 
 
 def a_failure_is_never_none(drive: Drive) -> None:
-    """J3, J2: an error is raised if there is nothing to return for it, documented or not, whatever its number."""
+    """J3, J2: an error without a model is raised, whether or not it is documented, for any status."""
     for status in (404, 418, 500, 520):
         drive.server.on_resource(_protected(status, b"<html>fake-body"))
         with pytest.raises(UnexpectedStatus) as caught:
@@ -240,7 +240,7 @@ def a_failure_is_never_none(drive: Drive) -> None:
 
 
 def _parts(exchange: Exchange) -> list[tuple[dict[str, str], bytes]]:
-    """Read a multipart body as a server does, by the boundary in its header."""
+    """Read a multipart body like a server, by the boundary in its header."""
     head = b"Content-Type: " + exchange.headers["content-type"].encode() + b"\r\n\r\n"
     message = email.message_from_bytes(head + exchange.body, policy=email.policy.HTTP)
     return [
@@ -250,8 +250,8 @@ def _parts(exchange: Exchange) -> list[tuple[dict[str, str], bytes]]:
 
 
 def an_upload_arrives_whole(drive: Drive) -> None:
-    """The file is what was sent, whatever it contains, and the fields beside it are what the caller set."""
-    # What would have ended the part and forged a field, when the boundary was always the same.
+    """The file arrives unchanged, whatever it contains, and so do the fields beside it."""
+    # With a fixed boundary, this would end the part and forge a field.
     forged = b'%PDF\r\n--+++\r\nContent-Disposition: form-data; name="kind"\r\n\r\nid-card\r\n--+++--\r\n\x00\xff'
     drive.server.on_resource(_protected(201, DOCUMENT))
     kind, expires = NewDocumentKind.PASSPORT, dt.date(2030, 1, 31)
@@ -265,11 +265,11 @@ def an_upload_arrives_whole(drive: Drive) -> None:
         assert (kind_sent, file_sent, expires_sent) == (b"passport", forged, b"2030-01-31")
         assert file_head["content-type"] == "application/pdf"
         bounds.add(hit.headers["content-type"])
-    assert len(bounds) == 2  # A boundary that is made anew cannot be known to who made the file.
+    assert len(bounds) == 2  # The boundary is new each time, so the author of a file cannot know it.
 
 
 def an_upload_is_sent_again_whole_after_a_401(drive: Drive) -> None:
-    """A token that was revoked costs a login; the file arrives from its first byte."""
+    """A revoked token costs one login. The file then arrives from its first byte."""
     drive.server.on_resource(_protected(201, DOCUMENT))
     content = bytes(range(256)) * 1000
     for revoked in (False, True):
@@ -282,7 +282,7 @@ def an_upload_is_sent_again_whole_after_a_401(drive: Drive) -> None:
 
 
 def a_file_cannot_forge_headers(drive: Drive) -> None:
-    """A content type of several lines is refused before anything is sent; a name of several lines stays quoted."""
+    """A content type of several lines is refused before anything is sent. A name of several lines is quoted."""
     for mime_type in ("text/plain\r\nX-Forged: 1", "text/plain\n", "text/plain\0"):
         file = File(io.BytesIO(b"x"), file_name="a.txt", mime_type=mime_type)
         with pytest.raises(ValueError, match="mime_type"):
@@ -298,7 +298,7 @@ def a_file_cannot_forge_headers(drive: Drive) -> None:
 
 
 def a_download_is_the_bytes_that_were_sent(drive: Drive) -> None:
-    """A binary answer comes as a file to read."""
+    """A binary answer is a file that can be read."""
     content = bytes(range(256)) * 4096
     drive.server.on_resource(_protected(200, content, {"Content-Type": "application/octet-stream"}))
     file = drive.call(download_document, "a1", DOCUMENT_ID)
@@ -307,10 +307,10 @@ def a_download_is_the_bytes_that_were_sent(drive: Drive) -> None:
 
 
 def the_discriminator_tells_what_an_event_is(drive: Drive) -> None:
-    """Each kind of event comes as its own model, by its `type`; one that is neither is an error."""
+    """Each kind of event becomes its own model, by its `type`. An unknown kind is an error."""
     reviewed = {"type": "applicant.reviewed", "applicant_id": "a1", "approved": True}
     received = {"type": "document.received", "document": DOCUMENT}
-    # Fields that the other kind has do not matter.
+    # Fields of the other kind do not matter.
     drive.server.on_resource(
         _protected(200, reviewed),
         _protected(200, received),
@@ -324,7 +324,7 @@ def the_discriminator_tells_what_an_event_is(drive: Drive) -> None:
 
 
 def a_webhook_is_registered(drive: Drive) -> None:
-    """What the API is to call is sent; its secret is shown by no `repr`."""
+    """The URL that the API should call is sent. No `repr` shows its secret."""
     drive.server.on_resource(_protected(201, {"id": "w1", "url": "https://service.example.com/kyc"}))
     new = NewWebhook(url="https://service.example.com/kyc", events=["applicant.reviewed"], secret="fake-secret")
     assert "fake-secret" not in repr(new)
@@ -333,7 +333,7 @@ def a_webhook_is_registered(drive: Drive) -> None:
 
 
 def what_is_unset_stays_unset(drive: Drive) -> None:
-    """A model that went through pickle or copy sends what the original would: nothing for what was never set."""
+    """After pickle or copy, a model sends the same as the original: nothing for fields that were never set."""
     drive.server.on_resource(_protected(201, APPLICANT))
     new = NewApplicant(first_name="Ada", last_name="Fake", tax_number=SECRET)
     assert SECRET not in repr(new)

@@ -1,5 +1,5 @@
 # ruff: noqa: T201 - a script, which prints
-"""Make the document of a large API: openapi.yaml, and so many operations more, each with models of its own.
+"""Make the document of a large API: openapi.yaml and more operations, each with its own models.
 
 python -m tests.spec.specs.many 400 > many.json
 make generate SPEC=many.json OUT=/tmp/many/kyc_openapi
@@ -20,7 +20,7 @@ PER_TAG = 25
 
 
 def document(count: int) -> dict[str, Any]:
-    """Give the document, with `count` operations besides those of openapi.yaml."""
+    """Return the document, with `count` operations besides the ones of openapi.yaml."""
     spec: dict[str, Any] = YAML(typ="safe").load(OPENAPI)
     spec["components"]["schemas"] |= {"ThingStatus": {"type": "string", "enum": ["open", "closed"]}}
     for number in range(count):
@@ -53,7 +53,7 @@ def body(name: str) -> dict[str, Any]:
 
 
 def schemas(number: int) -> dict[str, Any]:
-    """Describe the models of one operation: what is sent and comes back, and what it holds."""
+    """Describe the models of one operation: the model that is sent and returned, and the models inside it."""
     parts = {"type": "array", "items": {"$ref": f"#/components/schemas/Part{number}"}}
     return {
         f"Thing{number}": {"type": "object", "required": ["id"], "properties": {"id": TEXT, "parts": parts}},

@@ -1,4 +1,4 @@
-"""Tells the log, and the caller's `on_event` function, what happens to the token."""
+"""Reports what happens to the token: to the log, and to the caller's `on_event` function."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ if TYPE_CHECKING:
     from kyc_client.events import Event, Reason
 
     OnEvent: TypeAlias = Callable[[Event], object]
-else:  # For those who evaluate the annotations: a name that is not there would be an error.
+else:  # A name for those who evaluate the annotations, without the import of the events.
     OnEvent = Callable[[Any], object]
 
 
 _log = logging.getLogger("kyc_client")
-# Without it, Python prints the warnings of a program that has set up no logging to stderr.
+# Without this handler, Python prints our warnings to stderr in a program that has not set up logging.
 _log.addHandler(logging.NullHandler())
 
 
 class Reporter:
-    """Writes into the log what happened, and makes an event of it for the caller's function.
+    """Writes what happened into the log, and passes it as an event to the caller's function.
 
-    Nothing that the function raises gets out of here: metrics never cost anybody a login.
+    An error that the function raises is logged and stopped here, because metrics must not make a login fail.
 
     Args:
-        base_url: what the events say they are about.
+        base_url: the API's base URL, for the events and the log.
         on_event: the caller's function.
 
     Raises:
-        TypeError: it is no function, or an async one, which nobody would await.
+        TypeError: `on_event` is not a function, or is async; nothing would await it.
     """
 
     def __init__(self, base_url: str = "", on_event: OnEvent | None = None) -> None:
@@ -46,7 +46,7 @@ class Reporter:
                 raise TypeError("on_event= takes a plain function of one argument, the event.")
         self._base_url = base_url
         self._on_event = on_event
-        # Four classes that cost 2 ms, for those who want them.
+        # Loaded only if there is a function, because the import costs 2 ms.
         self._events = None if on_event is None else _fork.load("kyc_client.events")
 
     def login_started(self, reason: Reason) -> None:

@@ -132,7 +132,7 @@ class TokenSource:
             self._start(flight)
         step = decision.lease or decision.failure or flight
         assert step is not None  # noqa: S101 - a decision without the first two has started a flight, or found one
-        if step is flight and flight.thread is threading.current_thread() and not flight.has_landed:
+        if isinstance(step, Flight) and step.thread is threading.current_thread() and not step.has_landed:
             raise ConfigurationError(
                 "Code that runs during this client's login (its credentials callable, its on_event or its transport) "
                 "uses the client itself. Give that code a client of its own."

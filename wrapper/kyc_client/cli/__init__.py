@@ -1,4 +1,4 @@
-"""The command line, `kyc-client COMMAND`."""
+"""The command line: `kyc-client COMMAND`."""
 
 from ._options import main
 

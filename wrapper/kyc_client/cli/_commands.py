@@ -1,4 +1,4 @@
-"""What the commands do. Each takes its options and returns an exit status; `_options` has the options and the help."""
+"""The commands. Each takes its parsed options and returns an exit status. `_options` has the options and the help."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
     from kyc_client._auth import LoginAuth
 
-# More than httpx's own 5 s, as for `connect()`; but a connection that takes longer than this will not come.
+# Longer than httpx's own 5 s, as for `connect()`. A connection that takes longer than this almost never succeeds.
 _CONNECT_SECONDS = 10.0
 
 
 def token(options: Namespace) -> int:
-    """Print the token and nothing else, or a JSON object about it."""
+    """Print the token alone, or a JSON object that holds it."""
     try:
         with _client(options) as client:
-            # The lease knows, unlike the token, how long the token lives by the server's clock.
+            # Only the lease knows how many seconds are left by the server's clock. The token itself does not.
             source = cast("LoginAuth", client.auth)._source  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
             lease = wait_sync(source.acquire())
     except KYCClientError as error:
@@ -54,7 +54,7 @@ def token(options: Namespace) -> int:
 
 
 def get(options: Namespace) -> int:
-    """Print the answer to an authenticated GET: as it comes, or made fit for a terminal."""
+    """Print the answer to an authenticated GET: unchanged, except on a terminal, where it is made readable and safe."""
     try:
         with _client(options) as client:
             problem = _unfit(options.path, client.base_url)
@@ -66,13 +66,13 @@ def get(options: Namespace) -> int:
         return _explain(error)
     except httpx.RequestError as error:
         slow = isinstance(error, httpx.TimeoutException)
-        hint = "--timeout gives it longer." if slow else "`kyc-client check` looks for the reason."
-        return fail(f"The call could not be completed ({type(error).__name__}: {error}). {hint}", Exit.UNAVAILABLE)
+        hint = "Use a longer --timeout." if slow else "Run `kyc-client check` to find the reason."
+        return fail(f"The call failed ({type(error).__name__}: {error}). {hint}", Exit.UNAVAILABLE)
 
 
 def check(options: Namespace) -> int:
-    """Look for what stands between this machine and the API; the status is that of the first thing that is wrong."""
-    from ._doctor import examine  # noqa: PLC0415 - nothing else needs it
+    """Find out why the API does not work from this machine. The exit status is the status of the first failure."""
+    from ._doctor import examine  # noqa: PLC0415 - no other command needs it
 
     status = Exit.OK
     for finding in examine(timeout=options.timeout, allow_insecure_http=options.allow_insecure_http):
@@ -82,7 +82,7 @@ def check(options: Namespace) -> int:
 
 
 def sandbox(options: Namespace) -> int:
-    """Serve until SIGINT or SIGTERM, also where the shell had SIGINT ignored (a background job)."""
+    """Serve until SIGINT or SIGTERM. SIGINT also works in a background job, where the shell had it ignored."""
     handlers = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         return _serve_sandbox(options)
@@ -94,24 +94,26 @@ def sandbox(options: Namespace) -> int:
 
 
 def _client(options: Namespace) -> httpx.Client:
-    """The httpx client of a client that `connect()` has made."""
+    """Return the httpx client of a new client from `connect()`."""
     timeout = httpx.Timeout(options.timeout, connect=min(options.timeout, _CONNECT_SECONDS))
     connected = connect(timeout=timeout, allow_insecure_http=options.allow_insecure_http)
     try:
         return connected.get_httpx_client()
     except (ValueError, ImportError, httpx.InvalidURL) as error:
-        # What httpx says about a proxy repeats the proxy's address, which may hold a secret.
+        # Show only the class: the message repeats the proxy's address, which may contain a password.
         why = type(error).__name__
-    raise ConfigurationError(f"The connection cannot be prepared ({why}). Check HTTPS_PROXY and its like.")
+    raise ConfigurationError(
+        f"The connection cannot be prepared ({why}). Check HTTPS_PROXY and the other proxy variables."
+    )
 
 
 def _explain(error: KYCClientError) -> Exit:
-    hint = " `kyc-client check` looks for the reason." if isinstance(error, LoginUnavailableError) else ""
+    hint = " Run `kyc-client check` to find the reason." if isinstance(error, LoginUnavailableError) else ""
     return fail(f"{error}{hint}", exit_for(error))
 
 
 def _unfit(path: str, base_url: httpx.URL) -> str | None:
-    """Why a path is not one of the API's; None if it is. A URL is as good as a path if it has the API's origin."""
+    """Return why PATH cannot be called, or None if it can. A full URL is allowed if it has the API's origin."""
     good = "Give a path of the API, such as /api/v1/resource."
     if not path:
         return f"PATH is empty. {good}"
@@ -122,10 +124,10 @@ def _unfit(path: str, base_url: httpx.URL) -> str | None:
     if not (url.scheme or url.netloc):
         return None
     if url.userinfo:
-        return f"PATH holds a user or password. {good}"
+        return f"PATH contains a user or password. {good}"
     if (url.scheme, url.raw_host, url.port) != (base_url.scheme, base_url.raw_host, base_url.port):
         origin = f"{base_url.scheme}://{base_url.netloc.decode('ascii')}"
-        return f"PATH leads to another origin than {origin}, and the token goes nowhere else. {good}"
+        return f"PATH has another origin than {origin}. The token is sent to no other origin. {good}"
     return None
 
 
@@ -141,7 +143,7 @@ def _print_answer(response: httpx.Response, *, include: bool) -> Exit:
     what = f"{response.status_code} {response.reason_phrase}".rstrip()
     if response.has_redirect_location:
         what += ", a redirect, which this command does not follow"
-    return fail(f"{response.request.url.path} was answered {what}.", Exit.NOT_OK)
+    return fail(f"The API answered {response.request.url.path} with {what}.", Exit.NOT_OK)
 
 
 def _print_body(response: httpx.Response, out: BinaryIO) -> None:
@@ -159,7 +161,7 @@ def _print_body(response: httpx.Response, out: BinaryIO) -> None:
 
 
 def _pretty(body: bytes, encoding: str) -> bytes:
-    """JSON for a person to read; what is not JSON after all is not indented."""
+    """Indent JSON for a person. A body that is not valid JSON is not indented."""
     try:
         content = json.loads(body)
     except (ValueError, RecursionError):
@@ -174,7 +176,7 @@ def _pretty(body: bytes, encoding: str) -> bytes:
 
 def _serve_sandbox(options: Namespace) -> int:
     try:
-        from kyc_client.sandbox import Sandbox, SandboxError  # noqa: PLC0415 - an extra, and slow to import
+        from kyc_client.sandbox import Sandbox, SandboxError  # noqa: PLC0415 - needs an extra, and is slow to import
     except ImportError as error:
         return fail(error)
     try:
@@ -184,9 +186,7 @@ def _serve_sandbox(options: Namespace) -> int:
             require_verification=options.require_verification,
             log=tell,
         ) as running:
-            tell(
-                f"The sandbox serves at {running.base_url}. These lines (on stdout) are for the shell of your service:"
-            )
+            tell(f"The sandbox serves at {running.base_url}. Run these lines (on stdout) in the shell of your service:")
             for name, value in running.environ.items():
                 print(f"export {name}={shlex.quote(value)}", flush=True)
             unverified = "LOGIN_USER_NOT_VERIFIED" if options.require_verification else "may log in"
@@ -195,7 +195,7 @@ def _serve_sandbox(options: Namespace) -> int:
             tell(f"  {running.unverified.username}  {unverified}")
             tell("Requests (Ctrl-C ends the sandbox):")
             while True:
-                # A sleep, since that is what a signal interrupts on every platform.
+                # Sleep, because a signal interrupts a sleep on every platform.
                 sleep(1)
     except SandboxError as error:
         return fail(error)

@@ -1,18 +1,17 @@
-"""`kyc-client check`: what stands between this machine and the API, as findings, one after the other.
+"""`kyc-client check`: find out why the API does not work from here. Each check gives one finding, in this order:
 
-A finding that depends on one that failed is skipped. What is found:
-
-    variables    the variables that are there, and those that lack
-    base URL     it is fit to receive a password, and the certificates to trust can be loaded
-    host         its name is known (or that of the proxy, if the environment has one for it)
-    connection   something listens there
+    variables    which variables are set, and which are missing
+    base URL     a password may be sent to it, and the trusted certificates can be loaded
+    host         DNS knows the host's name, or the proxy's name if the environment has a proxy for the host
+    connection   something listens at that host and port
     TLS          the server proves that it is that host
-    login        it gives a token for these credentials
-    token        whose it is, and how long it lives by the server's clock
-    clock        this machine's, against the server's
+    login        the API gives a token for these credentials
+    token        the token's user, and its lifetime by the server's clock
+    clock        this machine's clock, compared with the server's
 
-Host, connection, TLS and clock are what one request without any credentials meets on its way. It goes through a client
-of `connect()`, and so takes the same way as every call. The password is sent only once all of that has gone well.
+Checks that depend on a failed one are skipped. One request without credentials gives host, connection, TLS and clock.
+It uses a client from `connect()`, so it takes the same path as every call. The password is sent only after host,
+connection and TLS have succeeded.
 """
 
 from __future__ import annotations
@@ -44,23 +43,23 @@ if TYPE_CHECKING:
     from kyc_client._token.lease import Token
     from kyc_openapi import AuthenticatedClient
 
-# A clock that is wrong by more is worth mending, although the client copes with it.
+# Seconds. A clock that is wrong by more should be fixed, although the client can handle it.
 MAX_OFFSET = 30.0
 _MAX_CLAIM = 80
 
 _NAMES = (BASE_URL, LOGIN, f"{LOGIN}_FILE", PASSWORD, f"{PASSWORD}_FILE")
-# What else of the environment has a say in how the connection is made.
+# Other variables that change how the connection is made.
 _PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
 _ALSO = (*_PROXIES, "SSL_CERT_FILE", "SSL_CERT_DIR")
 _CERTIFICATES: Mapping[int, str] = {
-    # OpenSSL's own numbers, X509_V_ERR_….
-    9: "Check the clock of this machine; if it is right, ask the provider for a certificate that is valid already.",
-    10: "Check the clock of this machine; if it is right, the provider has to renew the certificate.",
-    62: "Check the host in API_BASE_URL: the certificate is for another one.",
-    64: "Check the host in API_BASE_URL: the certificate is for another one.",
+    # OpenSSL's numbers (X509_V_ERR_...): not yet valid, expired, wrong host name, wrong IP address.
+    9: "Check the clock of this machine. If it is right, ask the provider for a certificate that is already valid.",
+    10: "Check the clock of this machine. If it is right, the provider must renew the certificate.",
+    62: "Check the host in API_BASE_URL: the certificate is for another host.",
+    64: "Check the host in API_BASE_URL: the certificate is for another host.",
 }
 _UNKNOWN_ISSUER = (
-    "If this network, or the API, has a certificate authority of its own, "
+    "If this network or the API has its own certificate authority, "
     "set SSL_CERT_FILE to the path of its certificate. Never switch verification off."
 )
 
@@ -69,10 +68,10 @@ class Finding(NamedTuple):
     """One line of the report.
 
     Attributes:
-        name: what was looked at.
-        text: what was found.
-        status: the exit status that it stands for; None if it was skipped.
-        hint: what to do.
+        name: the name of the check.
+        text: what the check found.
+        status: the exit status for it; None if the check was skipped.
+        hint: what the user can do.
     """
 
     name: str
@@ -82,17 +81,17 @@ class Finding(NamedTuple):
 
 
 class Probe:
-    """What a request without credentials met on its way, noted step by step, since it may get stuck at any of them.
+    """Records each step of one request without credentials, because the request may hang at any step.
 
     Attributes:
-        target: the host and port that were to be connected to: the API's, or a proxy's.
-        addresses: what the name of that host stands for.
-        connected: whether something there took the connection.
-        tunnelled: whether a proxy there has opened the way to the API.
-        tls: what was agreed on, and until when the certificate is valid.
-        error: what the request ended with; None if with an answer, or if it has not ended.
-        began, ended: the wall clock when the request was sent, and when its answer was there.
-        date: the server's clock in between; None if it did not tell.
+        target: host and port of the connection: the API's or a proxy's.
+        addresses: the IP addresses of that host.
+        connected: whether the TCP connection was accepted.
+        tunnelled: whether the proxy has opened a tunnel to the API.
+        tls: the TLS version, and the end of the certificate's validity.
+        error: the exception that ended the request; None if it was answered or has not ended.
+        began, ended: the wall clock in seconds when the request was sent, and when its answer arrived.
+        date: the server's wall clock, read between the two; None if the answer did not give it.
     """
 
     def __init__(self) -> None:
@@ -109,22 +108,31 @@ class Probe:
         self._step = threading.Condition()
 
     def start(self, url: httpx.URL, timeout: float, *, allow_insecure_http: bool) -> None:
-        """Send the request, in a thread: a look-up of a name cannot be interrupted, and may take very long."""
+        """Send the request in a thread, because a name look-up cannot be interrupted and may take very long.
+
+        Args:
+            url: the base URL.
+            timeout: seconds for each step on the network.
+            allow_insecure_http: as for `connect()`.
+        """
         try:
             client = connect(
                 url, credentials=Credentials.from_env, timeout=timeout, allow_insecure_http=allow_insecure_http
             )
             client.get_httpx_client()
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is what was found
+        except Exception as error:  # noqa: BLE001 - any exception is a finding
             self.error = error
             return
         self._over = False
-        # Name, connection, TLS and answer.
+        # Four steps: name, connection, TLS, answer.
         self._deadline = time.monotonic() + 4 * timeout
-        threading.Thread(target=self._run, args=(client,), name="kyc-client-check", daemon=True).start()
+        try:
+            threading.Thread(target=self._run, args=(client,), name="kyc-client-check", daemon=True).start()
+        except RuntimeError:  # An isolated subinterpreter allows no daemon threads.
+            self._run(client)
 
     def wait(self, known: Callable[[], object] = lambda: False) -> None:
-        """Wait until something is known, or nothing more will be."""
+        """Wait until `known()` is true, or until the request has ended or its time is over."""
         with self._step:
             self._step.wait_for(lambda: known() or self._over, self._deadline - time.monotonic())
 
@@ -132,7 +140,7 @@ class Probe:
         try:
             with client:
                 self._send(client.get_httpx_client())
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is what was found
+        except Exception as error:  # noqa: BLE001 - any exception is a finding
             self.error = error
         with self._step:
             self._over = True
@@ -142,15 +150,15 @@ class Probe:
         headers = {"Cache-Control": "no-cache"}
         with client.stream("GET", "", auth=None, headers=headers, extensions={"trace": self._note}) as response:
             self.ended = time.time()
-            # An answer out of a cache has the `Date` of when it was put there.
+            # An answer from a cache (it has `Age`) has an old `Date`, so it says nothing about the server's clock.
             if "Age" not in response.headers:
                 self.date = read_http_date(response.headers.get("Date", ""))
 
     def _note(self, event: str, info: Mapping[str, Any]) -> None:
-        """Take note of a step; httpcore calls this at the beginning and the end of each."""
+        """Record a step. httpcore calls this at the beginning and at the end of each step."""
         if event.endswith(".connect_tcp.started"):
             self.target = info["host"], info["port"]
-            # The same look-up again as the connection will do, to tell the two apart.
+            # The connection repeats this look-up. We do it first, so that an unknown host is told from a closed port.
             found = socket.getaddrinfo(*self.target, type=socket.SOCK_STREAM)
             self.addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
         elif event.endswith(".connect_tcp.complete"):
@@ -166,7 +174,7 @@ class Probe:
 
 
 def examine(*, timeout: float, allow_insecure_http: bool) -> Iterator[Finding]:
-    """Look at one thing after the other; each finding comes as soon as it is known.
+    """Run the checks in order. Each finding is yielded as soon as it is known.
 
     Args:
         timeout: seconds for each step on the network.
@@ -198,15 +206,16 @@ def examine(*, timeout: float, allow_insecure_http: bool) -> Iterator[Finding]:
 
 
 def clock_offset(began: float, ended: float, date: float) -> float:
-    """The least by which the local clock must be ahead of the server's, in seconds; below 0: behind; 0: they may agree.
+    """Return the smallest number of seconds by which the local clock must be ahead of the server's clock.
 
-    The server wrote its `Date` at some moment between the two local times. It is cut to whole seconds and lags, so that
-    the server's clock was between it and `DATE_LAG` later.
+    The result is negative if the local clock is behind, and 0 if the two may agree. The server wrote its `Date` at some
+    moment between the two local times. `Date` is cut to whole seconds and lags, so the server's clock was between
+    `date` and `date + DATE_LAG`.
 
     Args:
-        began: the local clock when the request was sent.
-        ended: the local clock when the answer was there.
-        date: the server's `Date`.
+        began: the local wall clock, in seconds, when the request was sent.
+        ended: the local wall clock, in seconds, when the answer arrived.
+        date: the server's `Date`, in seconds.
     """
     return max(began - (date + DATE_LAG), 0.0) or min(ended - date, 0.0)
 
@@ -214,7 +223,7 @@ def clock_offset(began: float, ended: float, date: float) -> float:
 def _check_variables() -> Finding:
     found = ", ".join(name for name in _NAMES if name in os.environ) or "none of the API's is set"
     also = ", ".join(_named(_ALSO))
-    # Only the problems are kept: the values are nobody's business here.
+    # Keep the problems only: the values hold the password, and must not reach the report.
     problems = read_environment(os.environ, BASE_URL, LOGIN, PASSWORD)[1]
     text = f"{found}; also {also}" if also else found
     if problems is None:
@@ -238,13 +247,13 @@ def _check_host(url: httpx.URL, probe: Probe) -> Finding:
     error = probe.error
     if probe.target is None:
         if error is None:
-            return Finding("host", "no connection was begun in time", Exit.UNAVAILABLE, "Give it a longer --timeout.")
+            return Finding("host", "no connection was started in time", Exit.UNAVAILABLE, "Use a longer --timeout.")
         unexpected = f"the connection cannot be prepared ({type(error).__name__})"
         what, *hints = (str(error) if isinstance(error, KYCClientError) else unexpected).splitlines()
         return Finding("host", what, Exit.CONFIGURATION, "\n".join(hints))
     host, _ = probe.target
     own = _is_own(url, probe)
-    what = host if own else f"{host}, a proxy that the environment names,"
+    what = host if own else f"{host}, a proxy from the environment,"
     if probe.addresses:
         found = what if probe.addresses == [host] else f"{what} is {', '.join(probe.addresses)}"
         return Finding("host", found.removesuffix(","))
@@ -260,30 +269,30 @@ def _check_connection(url: httpx.URL, probe: Probe) -> Finding:
     error = probe.error
     port = f"port {probe.target[1]}" if probe.target else ""
     if isinstance(error, httpx.ProxyError):
-        hint = "Ask whoever runs the proxy whether it may connect to the API."
+        hint = "Ask the proxy's operator whether it may connect to the API."
         return Finding("connection", f"the proxy on {port} refuses: {error}", Exit.UNAVAILABLE, hint)
     if probe.connected and (own or probe.tunnelled or url.scheme == "http"):
         return Finding("connection", f"{port} is open")
     what = f"{port} cannot be reached"
-    hint = "Check the port in API_BASE_URL and the firewall; if they are right, the API is down: try again later."
+    hint = "Check the port in API_BASE_URL and the firewall. If they are right, the API is down: try again later."
     if not own:
-        hint = "Check HTTPS_PROXY, or ask whoever runs the proxy."
+        hint = "Check HTTPS_PROXY, or ask the proxy's operator."
         if probe.connected:
-            what = f"the proxy on {port} opens no way to the API"
+            what = f"the proxy on {port} opens no tunnel to the API"
     return Finding("connection", f"{what} ({_reason(error)})", Exit.UNAVAILABLE, hint)
 
 
 def _check_tls(url: httpx.URL, probe: Probe) -> Finding:
     probe.wait()
     if url.scheme == "http":
-        return Finding("TLS", "not used, since the base URL is http://", None)
+        return Finding("TLS", "not used, because the base URL is http://", None)
     errors = [cause for cause in _causes(probe.error) if isinstance(cause, ssl.SSLError)]
     broken = [cause for cause in errors if not isinstance(cause, ssl.SSLEOFError)]
     if probe.tls is not None and not broken:
         return Finding("TLS", probe.tls)
-    hint = "Check the scheme and port of API_BASE_URL: what listens there may speak no TLS, or want a certificate."
+    hint = "Check the scheme and port of API_BASE_URL: the server may not use TLS, or may ask for a client certificate."
     if not broken:
-        # Nothing was said, as by something in front of an API that is down.
+        # The connection was closed without a TLS alert. A load balancer does this if the API behind it is down.
         hint = f"The API may be down: try again later. {hint}"
         return Finding("TLS", f"was not answered ({_reason(probe.error)})", Exit.UNAVAILABLE, hint)
     unverified = next((cause for cause in broken if isinstance(cause, ssl.SSLCertVerificationError)), None)
@@ -293,7 +302,7 @@ def _check_tls(url: httpx.URL, probe: Probe) -> Finding:
 
 
 def _check_login(url: httpx.URL, timeout: float, offset: float, *, allow_insecure_http: bool) -> Iterator[Finding]:
-    """Login and token."""
+    """Yield the findings about the login and its token."""
     began = time.monotonic()
     try:
         token = LoginAuth(url, timeout=timeout, allow_insecure_http=allow_insecure_http).get_token()
@@ -314,7 +323,8 @@ def _check_token(token: Token, offset: float) -> Finding:
     when = f"at {token.expires_at:%Y-%m-%d %H:%M:%S} UTC"
     if max(left, left + offset) <= 0:
         hint = (
-            "It had expired on arrival: ask the provider whether its servers agree on the time. It is used until a 401."
+            "It had expired on arrival: ask the provider whether its servers agree on the time. "
+            "The client uses it until the API answers 401."
         )
         return Finding("token", f"{whose}expired {when}", Exit.UNUSABLE, hint)
     if left + offset <= 0:
@@ -324,21 +334,21 @@ def _check_token(token: Token, offset: float) -> Finding:
 
 def _check_clock(probe: Probe, offset: float) -> Finding:
     if probe.date is None:
-        return Finding("clock", "not checked: the answer did not tell the server's time", None)
+        return Finding("clock", "not checked: the answer did not give the server's time", None)
     if abs(offset) < 1:
         return Finding("clock", "agrees with the server's")
     what = f"{_span(abs(offset))} {'ahead of' if offset > 0 else 'behind'} the server's"
     if abs(offset) <= MAX_OFFSET:
-        return Finding("clock", f"{what}, which does no harm")
+        return Finding("clock", f"{what}, which is harmless")
     hint = (
-        "Set the clock of this machine (NTP). The client itself copes, since it counts the life of a token by the "
-        "server's clock; certificates and logs do not."
+        "Set the clock of this machine (NTP). Calls still work, because the client counts a token's lifetime by the "
+        "server's clock. Certificate checks and log times need the right time."
     )
     return Finding("clock", what, Exit.CLOCK, hint)
 
 
 def _named(names: tuple[str, ...]) -> list[str]:
-    """Which of these variables are set, in either case."""
+    """Return which of these variables are set, in upper or lower case."""
     return [name for upper in names for name in (upper, upper.lower()) if name in os.environ]
 
 
@@ -351,12 +361,12 @@ def _first_failed(*findings: Finding) -> str | None:
 
 
 def _is_own(url: httpx.URL, probe: Probe) -> bool:
-    """Whether it was the API that was to be connected to, and not a proxy."""
+    """Return whether the connection goes to the API itself and not to a proxy."""
     return probe.target == (url.raw_host.decode("ascii"), url.port or (443 if url.scheme == "https" else 80))
 
 
 def _agreed(connection: Any) -> str:
-    """The TLS version, and until when the certificate is valid."""
+    """Return the TLS version and the end of the certificate's validity."""
     return f"{connection.version()}, certificate valid until {connection.getpeercert()['notAfter']}"
 
 
@@ -367,8 +377,8 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _reason(error: BaseException | None) -> str:
-    """What the system says, without the numbers and files that libraries put around it."""
-    # Not the last of the causes, which may be something that was only being handled meanwhile.
+    """Return the system's own message, without the numbers and file names that libraries add."""
+    # Take the first OSError. The last cause may be an unrelated exception that was being handled at the time.
     first = next((cause for cause in _causes(error) if isinstance(cause, OSError)), error)
     if first is None or isinstance(first, (TimeoutError, httpx.TimeoutException)):
         return "no answer in time"
@@ -380,13 +390,13 @@ def _reason(error: BaseException | None) -> str:
 
 
 def _brief(claim: object) -> str:
-    """A claim, fit for a line of a terminal: printable, since JSON escapes what is not, and short."""
+    """Return a claim as one short line for a terminal. JSON escapes what is not printable."""
     text = json.dumps(claim)
     return text if len(text) <= _MAX_CLAIM else f"{text[:_MAX_CLAIM]}..."
 
 
 def _span(seconds: float) -> str:
-    """A length of time, in the largest unit of which there are at least two."""
+    """Return a length of time in the largest unit that gives a number of at least 2."""
     units = (("days", 86_400), ("h", 3600), ("min", 60))
     name, length = next(((name, length) for name, length in units if seconds >= 2 * length), ("s", 1))
     return f"{seconds / length:.0f} {name}"

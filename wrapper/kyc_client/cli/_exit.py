@@ -1,4 +1,4 @@
-"""The exit statuses of the command line: one list for the code, `--help` and the README."""
+"""The exit statuses of the command line. This one list serves the code, `--help` and the README."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Exit(enum.IntEnum):
-    """An exit status, and what it means. A status that has been published keeps its meaning."""
+    """An exit status and its meaning. A published status keeps its meaning, because scripts depend on it."""
 
     meaning: str
 
@@ -33,9 +33,9 @@ class Exit(enum.IntEnum):
     NOT_VERIFIED = 8, "the user is not verified"
     UNUSABLE = 9, "the login was answered in another way, or with no usable token"
     CLOCK = 10, "check: the clock of this machine is wrong by more than 30 s"
-    # As of `curl --fail`.
+    # The same number as `curl --fail`.
     NOT_OK = 22, "get: the API answered, but with a status other than 2xx"
-    # As a shell reports a process that a signal has ended: 128 + SIGINT, 128 + SIGPIPE.
+    # What a shell reports for a process that a signal ended: 128 + SIGINT, 128 + SIGPIPE.
     INTERRUPTED = 130, "interrupted by Ctrl-C (which ends sandbox with 0)"
     PIPE_CLOSED = 141, "whoever read the output has stopped reading (| head)"
 
@@ -49,10 +49,10 @@ _BY_ERROR: tuple[tuple[type[KYCClientError], Exit], ...] = (
 
 
 def exit_for(error: KYCClientError) -> Exit:
-    """The status for one of the library's errors."""
+    """Return the exit status for one of the library's errors."""
     return next((status for kind, status in _BY_ERROR if isinstance(error, kind)), Exit.UNUSABLE)
 
 
 def exit_table() -> str:
-    """The statuses as lines for `--help`."""
+    """Return the statuses as lines for `--help`."""
     return "\n".join(["exit status:", *(f"  {status:>3}  {status.meaning}" for status in Exit)])

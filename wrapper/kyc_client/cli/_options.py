@@ -1,4 +1,4 @@
-"""The command line, `kyc-client COMMAND`: its options, its help, and how it ends."""
+"""The options, the help and the exit of `kyc-client COMMAND`."""
 
 from __future__ import annotations
 
@@ -23,28 +23,29 @@ examples:
   kyc-client get /api/v1/resource   log in, and call the API
   curl -H "Authorization: Bearer $(kyc-client token)" \\
       "$API_BASE_URL/api/v1/resource"
-  kyc-client sandbox                the API's login at http://127.0.0.1:8000
+  kyc-client sandbox                run the API's login at http://127.0.0.1:8000
 
-Address, login and password come from API_BASE_URL, API_LOGIN and API_PASSWORD,
-or the files that API_LOGIN_FILE and API_PASSWORD_FILE name: not from arguments.
+Address, login and password come from API_BASE_URL, API_LOGIN and API_PASSWORD.
+API_LOGIN_FILE and API_PASSWORD_FILE may name files instead. No argument takes
+a password, because other users of the machine can see arguments.
 """
 
-# For each command: a line for the list of commands, what it does, and examples.
+# For each command: its line in the list of commands, its description, its examples.
 _TEXTS: Mapping[str, tuple[str, str, str]] = {
     "check": (
         "find out why the API does not work from here",
         """\
-Look for what stands between this machine and the API, in this order: variables,
-base URL, name of the host, connection, TLS, login, token, clock. What depends
-on something that failed is not checked. No password and no token is shown, and
-over https no password is sent unless TLS has succeeded.
+Find out why the API does not work from this machine. The checks are, in this
+order: variables, base URL, host name, connection, TLS, login, token, clock.
+Checks that depend on a failed one are skipped. The report shows no password
+and no token. Over https, the password is sent only after TLS has succeeded.
 """,
         f"""\
 examples:
   kyc-client check
   kyc-client check > /dev/null || echo "not ready: $?"
 
-The exit status is that of the first line that failed.
+The exit status is the status of the first failed line.
 
 {exit_table()}
 """,
@@ -52,8 +53,8 @@ The exit status is that of the first line that failed.
     "get": (
         "call the API and print the answer",
         """\
-Call the API with GET, and print the answer's body on stdout: as it comes; on a
-terminal, JSON is indented, and what would control the terminal is left out.
+Call the API with GET and print the body of the answer on stdout, unchanged.
+On a terminal, JSON is indented, and control characters are replaced by "?".
 """,
         """\
 examples:
@@ -67,7 +68,7 @@ Exit statuses: see kyc-client --help.
     "token": (
         "log in and print the token",
         """\
-Log in, and print the token alone on stdout: for curl, or another HTTP client.
+Log in and print only the token on stdout, for curl or another HTTP client.
 """,
         """\
 examples:
@@ -79,16 +80,16 @@ Exit statuses: see kyc-client --help.
 """,
     ),
     "sandbox": (
-        "run the API's login on this machine, to try things against",
+        "run the API's login on this machine, for trials and tests",
         """\
-Run a real server with the API's login and one protected resource, on 127.0.0.1
-only, until Ctrl-C. The variables with which a service finds it go to stdout; a
-line for each request goes to stderr.
+Run a real server with the API's login and one protected resource, until Ctrl-C.
+It listens on 127.0.0.1 only. It prints the environment variables for your
+service on stdout, and one line for each request on stderr.
 """,
         """\
 examples:
   kyc-client sandbox                      paste its lines into another shell
-  kyc-client sandbox > sandbox.env        or have that shell read the file
+  kyc-client sandbox > sandbox.env        or let that shell read the file
   kyc-client sandbox --port 0             on any free port
   kyc-client sandbox --token-lifetime 10  tokens that expire after 10 s
   kyc-client sandbox --no-verification    let the unverified user log in as well
@@ -103,13 +104,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        argv: The arguments, without the program's name; None takes the process's own.
+        argv: The arguments without the program's name; None takes the arguments of the process.
 
     Returns:
-        The exit status (see `Exit`); whatever is not `OK` has been explained in a line on stderr, or by `check`.
+        The exit status (see `Exit`). The reason for a status other than `OK` is on stderr, or in the report of `check`.
 
     Raises:
-        SystemExit: 0 after `--help` and `--version`, 2 after a usage error; what there is to say is printed.
+        SystemExit: With 0 after `--help` and `--version`, with 2 after a usage error, always with a message printed.
     """
     _open_what_is_closed()
     try:
@@ -117,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             options = _parser().parse_args(argv)
             status: int = options.run(options)
         finally:
-            # Here, and not when Python ends, where it could only complain.
+            # Flush now: if this failed while Python exits, we could not choose the exit status.
             sys.stdout.flush()
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
@@ -131,7 +132,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _open_what_is_closed() -> None:
-    """Give Python somewhere to write to if the shell has given it none (`>&-`)."""
+    """Open the null device as stdout or stderr where the shell has closed it (`>&-`): Python sets it to None."""
     sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - open until the end
     sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - as above
 
@@ -154,7 +155,6 @@ def _parser() -> argparse.ArgumentParser:
             epilog=examples,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        # Each adds its options, and names the function that runs the command.
         options[name](command)
     return parser
 
@@ -165,14 +165,14 @@ def _check_options(command: argparse.ArgumentParser) -> None:
 
 
 def _get_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("path", metavar="PATH", help="below API_BASE_URL, or a URL of the same origin")
+    command.add_argument("path", metavar="PATH", help="a path below API_BASE_URL, or a URL of the same origin")
     command.add_argument("-i", "--include", action="store_true", help="print the status and the headers too")
     _add_connection_options(command, timeout=30.0)
     command.set_defaults(run=_commands.get)
 
 
 def _token_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--json", action="store_true", help="print a JSON object, which also says when it expires")
+    command.add_argument("--json", action="store_true", help="print a JSON object with the token and its expiry")
     _add_connection_options(command, timeout=30.0)
     command.set_defaults(run=_commands.token)
 
@@ -183,12 +183,12 @@ def _add_connection_options(command: argparse.ArgumentParser, *, timeout: float)
         type=_seconds,
         default=timeout,
         metavar="SECONDS",
-        help="for each connect, read and write; a login as a whole ends after 20 s (default: %(default)g)",
+        help="for each connect, read and write; a whole login ends after 20 s (default: %(default)g)",
     )
     command.add_argument(
         "--allow-insecure-http",
         action="store_true",
-        help="for test networks: accept an API_BASE_URL with http:// that is not this machine",
+        help="for test networks: accept an http:// API_BASE_URL of another machine",
     )
 
 
@@ -204,7 +204,7 @@ def _sandbox_options(command: argparse.ArgumentParser) -> None:
         type=partial(_whole_number, highest=1_000_000_000),
         default=3600,
         metavar="SECONDS",
-        help="how long a token is valid; 0 means for ever (default: %(default)s)",
+        help="how long a token is valid; 0 means forever (default: %(default)s)",
     )
     command.add_argument(
         "--no-verification",
@@ -226,7 +226,9 @@ def _seconds(text: str) -> float:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
-    # Written so that NaN is refused too.
+    # `not 0 < seconds` refuses NaN too. `seconds <= 0` would accept it.
     if not 0 < seconds <= _LONGEST_TIMEOUT:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0, up to {_LONGEST_TIMEOUT:g}")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of seconds greater than 0 and at most {_LONGEST_TIMEOUT:g}"
+        )
     return seconds

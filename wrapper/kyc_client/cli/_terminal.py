@@ -1,4 +1,4 @@
-"""What the command line writes, and how: messages to stderr, marks and colours where they can be shown."""
+"""Output of the command line: messages on stderr, and marks and colours where the terminal can show them."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ _NAME_WIDTH = 11
 
 
 def tell(line: str) -> None:
-    """Write a line to stderr: for people, never for the next program of a pipe."""
+    """Write a line for people to stderr, because the next program in a pipe reads stdout."""
     try:
         print(harmless(line), file=sys.stderr, flush=True)
     except OSError:
-        # Nobody is there to tell; the exit status says as much as it can.
+        # Nobody reads stderr. The exit status still tells the result.
         discard(sys.stderr)
 
 
 def discard(stream: TextIO) -> None:
-    """Let what is still buffered go nowhere: Python would try to write it once more when it ends, and complain."""
-    with open(os.devnull, "wb") as nowhere, suppress(io.UnsupportedOperation):  # noqa: PTH123 - a descriptor is wanted
-        # Not supported by a stream that is no file, and has nothing to complain about.
+    """Send what is still buffered to the null device. Otherwise Python writes it again at exit, and prints an error."""
+    with open(os.devnull, "wb") as nowhere, suppress(io.UnsupportedOperation):  # noqa: PTH123 - we need a descriptor
+        # A stream that is not a file has no descriptor, and Python prints no error for it.
         os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def fail(message: object, status: Exit = Exit.FAILED) -> Exit:
-    """Say what went wrong, and give back the exit status for it."""
+    """Print an error message and return its exit status."""
     tell(f"kyc-client: error: {message}")
     return status
 
 
 def report(finding: Finding, stream: TextIO) -> None:
-    """Write a finding of the doctor's: a mark, its name, what was found, and below that what to do."""
+    """Write a finding of `check`: a mark, the name and the result, and below them what to do."""
     fancy, plain, colour = ("✓", "ok", _GREEN) if finding.status is Exit.OK else ("✗", "FAIL", _RED)
     if finding.status is None:
         fancy, plain, colour = "-", "-", _DIM
@@ -55,12 +55,12 @@ def report(finding: Finding, stream: TextIO) -> None:
 
 
 def harmless(text: str) -> str:
-    """The same text without what a terminal would obey: a server, or a proxy, may have written it."""
+    """Replace control characters by "?". A server or proxy wrote the text, and the terminal would obey them."""
     return "".join(character if character.isprintable() or character in "\t\r\n" else "?" for character in text)
 
 
 def ascii_only(text: str) -> str:
-    """The same text for a terminal that knows ASCII only."""
+    """Escape what is not ASCII, for a terminal that shows ASCII only."""
     return text.encode("ascii", "backslashreplace").decode("ascii")
 
 
@@ -73,5 +73,5 @@ def _can_encode(text: str, stream: TextIO) -> bool:
 
 
 def _shows_colours(stream: TextIO) -> bool:
-    """Whether a stream is a terminal whose user has not asked for none (NO_COLOR, see no-color.org)."""
+    """Return whether the stream is a terminal that shows colours. NO_COLOR turns them off (see no-color.org)."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

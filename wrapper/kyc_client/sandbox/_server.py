@@ -1,4 +1,4 @@
-"""The server of the sandbox: FastAPI Users on uvicorn, in a thread with an event loop of its own."""
+"""The server of the sandbox: FastAPI Users on uvicorn, in a thread with its own event loop."""
 
 import asyncio
 import errno
@@ -38,7 +38,7 @@ try:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 except ModuleNotFoundError as error:
     raise ImportError(
-        f"kyc_client.sandbox runs a real server, and {error.name} is not installed for it: "
+        f"kyc_client.sandbox runs a real server and needs {error.name}, which is not installed: "
         "pip install 'kyc-client[sandbox]'",
     ) from error
 
@@ -48,33 +48,33 @@ LOGIN_PATH = "/auth/jwt/login"
 RESOURCE_PATH = "/api/v1/resource"
 
 _HOST = "127.0.0.1"
-_PASSWORD = "fake-password-of-the-sandbox"  # noqa: S105 - it opens nothing but this sandbox, and says so
-# Seconds to start, and seconds to stop. Both take a fraction of one; beyond this, something hangs.
+_PASSWORD = "fake-password-of-the-sandbox"  # noqa: S105 - it is public, and valid in this sandbox only
+# Seconds to start, and seconds to stop. Both normally take less than one second, so after ten something hangs.
 _PATIENCE = 10.0
-# Seconds that an unfinished request may hold up the stop.
+# Seconds for which an unfinished request may delay the stop.
 _GRACE = 1
-# The server's default costs 0.1 s of CPU a login: right for real passwords, and a waste for a public one.
+# The default hash costs 0.1 s of CPU for each login. That protects real passwords; this one is public.
 _CHEAP_HASHES = PasswordHelper(PasswordHash((Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1),)))
 
 
 class SandboxError(RuntimeError):
-    """The sandbox could not be started or stopped; the message says why and what to do."""
+    """The sandbox could not start or stop. The message says why, and what to do."""
 
 
 class PortInUseError(SandboxError):
-    """Something else listens on the port that was asked for."""
+    """Another program listens on the requested port."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestRecord:
-    """One answered request, as the server saw it. Holds no password and no token.
+    """One answered request, as the server saw it. It holds no password and no token.
 
     Attributes:
         method: The HTTP method.
         path: The path, without the query.
         status: The status code of the answer.
-        who: The user: as named in a login's form, or as the token proved; None if the server cannot tell.
-        outcome: What the status does not say: which login it was, the code of a refusal, the fields of a 422.
+        who: The user: the one in the login's form, or the token's. None if the server does not know.
+        outcome: Details of the result: the number of the login, the code of a refusal, or the fields of a 422.
     """
 
     method: str
@@ -85,21 +85,21 @@ class RequestRecord:
 
     def __str__(self) -> str:
         line = f"{self.method:<4} {self.path} {self.status} {self.who or '-'} {self.outcome}".rstrip()
-        # Names and paths come from the client: a newline in one must not forge a second line.
+        # Names and paths come from the client. A newline in one of them could forge a line of the log.
         return "".join(character if character.isprintable() else "?" for character in line)
 
 
 class _RequestLog:
-    """The outermost layer of the application: writes each request down when its answer starts.
+    """The outermost layer of the application: it records each request when its answer starts.
 
-    Not later, since a client that holds its answer must find the request already counted. The layers inside
-    leave what they know (`who`, `outcome`) in the request's `state`.
+    It does not record later, because a client that has its answer must find the request already counted. The inner
+    layers write `who` and `outcome` into the request's `state`.
     """
 
     def __init__(self, application: ASGIApp, write: Callable[[str], object]) -> None:
         self._application = application
         self._write = write
-        # Appended to and counted by the server's thread only; other threads read.
+        # Only the server's thread writes these three fields. Other threads read them.
         self.records: list[RequestRecord] = []
         self.login_attempts = 0
         self.login_count = 0
@@ -113,7 +113,7 @@ class _RequestLog:
                 self._record(scope, message["status"], is_login=is_login)
             await send(message)
 
-        # Only the stop cancels a request, one that a client never finished: no reason for a traceback.
+        # Only the sandbox's stop cancels a request, one that its client never finished. It needs no traceback.
         with suppress(asyncio.CancelledError):
             await self._application(scope, receive, record_and_send)
 
@@ -124,20 +124,20 @@ class _RequestLog:
             outcome = f"logged in (login {self.login_count})"
         record = RequestRecord(scope["method"], scope["path"], status, scope["state"].get("who"), outcome)
         self.records.append(record)
-        # Not time.strftime(): its clock is some milliseconds behind, so that a token may seem to expire early.
+        # Not time.strftime(): its clock is some milliseconds behind, so tokens would seem to expire early.
         self._write(f"{datetime.now().astimezone():%H:%M:%S} {record}")
 
 
 class _Table(DeclarativeBase):
-    """The database's tables: one, of users."""
+    """The base class of the database's only table."""
 
 
 class _User(SQLAlchemyBaseUserTableUUID, _Table):
-    """A user, exactly as FastAPI Users wants it."""
+    """A user, exactly as FastAPI Users defines it."""
 
 
 class _Users(UUIDIDMixin, BaseUserManager[_User, uuid.UUID]):
-    """Checks passwords, and leaves in `notes` whose they were."""
+    """Checks passwords, and writes the name of the user into `notes`."""
 
     def __init__(self, session: AsyncSession, notes: dict[str, Any]) -> None:
         super().__init__(SQLAlchemyUserDatabase(session, _User), _CHEAP_HASHES)
@@ -154,7 +154,7 @@ def _application(
     *,
     require_verification: bool,
 ) -> FastAPI:
-    """Assemble the server as the FastAPI Users documentation does, plus the guide's protected resource."""
+    """Assemble the server as in the FastAPI Users documentation, and add the protected resource of the API's guide."""
 
     async def users_of_request(request: Request) -> AsyncIterator[_Users]:
         async with sessions() as session:
@@ -180,7 +180,7 @@ def _application(
 
     @application.exception_handler(HTTPException)
     async def note_refusal(request: Request, refusal: HTTPException) -> Response:
-        # The router's codes are members of a str enum, whose own str() is not the code.
+        # The router's codes are members of an enum of strings. Plain str() would give the name of the member.
         outcome = str.__str__(refusal.detail)
         if refusal.status_code == HTTPStatus.UNAUTHORIZED:
             outcome += ": token not accepted" if "authorization" in request.headers else ": no token sent"
@@ -189,7 +189,7 @@ def _application(
 
     @application.exception_handler(RequestValidationError)
     async def note_invalid(request: Request, invalid: RequestValidationError) -> Response:
-        # Where and what kind, never the input: it may be a password.
+        # Only the place and the kind of each problem. The input itself may be a password.
         request.state.outcome = ", ".join(
             f"{'.'.join(map(str, problem['loc']))}: {problem['type']}" for problem in invalid.errors()
         )
@@ -214,40 +214,40 @@ def _listen(port: int) -> socket.socket:
         if error.errno == errno.EADDRINUSE:
             raise PortInUseError(f"Port {port} on {_HOST} is in use. Stop what listens there, or {way_out}") from error
         raise SandboxError(f"Cannot listen on port {port} of {_HOST} ({error.strerror}): {way_out}") from error
-    # Connections inherit it. asyncio would set it on a listener of its own, but does not on this one, and without
-    # it each answer takes 40 ms: its body waits for the client's acknowledgement of its head.
+    # Connections inherit this option. asyncio sets it only on listeners that it creates. Without it, each answer takes
+    # 40 ms, because its body waits until the client acknowledges its headers.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
 
 def _discard(_line: str) -> None:
-    """Write a line of the log nowhere."""
+    """Discard a line of the log."""
 
 
 class Sandbox:
-    """A running sandbox: a context manager that serves until its block ends, then leaves nothing behind.
+    """A running sandbox: a context manager that serves until its block ends, and then removes everything it made.
 
-    The server has a thread and an event loop of its own, so the block may be sync or async. One object serves
-    one block at a time; a second block starts from scratch, with new users, tokens and counts.
+    The server has its own thread and event loop, so the block may be sync or async. One object serves one block at a
+    time. A second block starts with new users, tokens and counts.
 
     Args:
         port: The TCP port on 127.0.0.1; 0 takes a free one.
-        token_lifetime: How long a token is valid, in seconds. Its `exp` is a whole second, cut off and not
-            rounded, so a token lives up to a second less. None or 0: tokens without an `exp`.
-        require_verification: Whether a user must be verified to log in (else the unverified user may).
-        log: Called with one line for each answered request, in the server's thread: the time, the request, the
-            answer, who asked. Never a password or a token. By default the lines go nowhere; `requests` has the
-            same as records.
+        token_lifetime: How long a token is valid, in seconds. Its `exp` is cut to a whole second, so a token lives up
+            to one second less. None or 0 issues tokens without an `exp`.
+        require_verification: Whether a user must be verified to log in. If False, the unverified user may log in too.
+        log: Called in the server's thread with one line for each answered request: the time, the request, the answer
+            and the user, never a password or a token. The default discards the lines; `requests` holds the same
+            facts as records.
 
     Attributes:
         active: Credentials of a user that may log in.
-        inactive: Credentials of a user that was deactivated.
+        inactive: Credentials of a deactivated user.
         unverified: Credentials of a user that has not been verified.
-        base_url: `http://127.0.0.1:PORT`; there once the block has begun.
+        base_url: `http://127.0.0.1:PORT`, set when the block begins.
 
-    Raises (on entering the block):
-        PortInUseError: Something listens on the port already.
-        SandboxError: The server did not start in time, or the port cannot be had.
+    Raises (when the block begins):
+        PortInUseError: Another program listens on the port.
+        SandboxError: The server did not start within 10 s, or the port cannot be used.
     """
 
     active: Credentials
@@ -289,7 +289,7 @@ class Sandbox:
                     http="h11",
                     ws="none",
                     lifespan="off",
-                    # The process's logging belongs to whoever runs the sandbox; the request log is ours.
+                    # Leave the logging of the process to the program that runs the sandbox. We log the requests.
                     log_config=None,
                     access_log=False,
                     timeout_graceful_shutdown=_GRACE,
@@ -305,7 +305,7 @@ class Sandbox:
 
     @property
     def environ(self) -> dict[str, str]:
-        """The environment variables with which a service finds the sandbox and logs in as the active user."""
+        """The environment variables that a service needs to find the sandbox and log in as the active user."""
         return {
             "API_BASE_URL": self.base_url,
             "API_LOGIN": self.active.username,
@@ -319,7 +319,7 @@ class Sandbox:
 
     @property
     def login_attempts(self) -> int:
-        """How many login POSTs have arrived, whatever became of them."""
+        """How many login POSTs have arrived, successful or not."""
         return self._log.login_attempts
 
     @property
@@ -328,11 +328,15 @@ class Sandbox:
         return self._log.login_count
 
     def revoke_all(self) -> None:
-        """Change the signing secret: tokens issued so far get 401 from now on; logins go on as before."""
+        """Change the signing secret. Tokens issued so far get a 401 from now on; logins still work."""
         self._secret = secrets.token_hex(32)
 
     def set_active(self, username: str, *, active: bool) -> None:
-        """Deactivate an account or activate it again: an inactive one cannot log in, and its tokens get 401.
+        """Activate or deactivate a user. An inactive user cannot log in, and its tokens get a 401.
+
+        Args:
+            username: The user's name.
+            active: Whether the user is active from now on.
 
         Raises:
             LookupError: The sandbox has no such user.
@@ -362,7 +366,7 @@ class Sandbox:
         self._thread.start()
         if not self._started.wait(_PATIENCE):
             self._server.should_exit = True
-            raise SandboxError(f"The sandbox did not start within {_PATIENCE:g} s. Is the machine or its disk stuck?")
+            raise SandboxError(f"The sandbox did not start within {_PATIENCE:g} s. Does the machine or its disk hang?")
         if self._finished.done():
             self._finished.result()
 
@@ -377,7 +381,7 @@ class Sandbox:
     def _run(self, listener: socket.socket) -> None:
         try:
             self._finished.set_result(asyncio.run(self._serve(listener)))
-        except BaseException as error:  # noqa: BLE001 - handed to the thread that enters or leaves the block
+        except BaseException as error:  # noqa: BLE001 - raised in the thread that enters or leaves the block
             self._finished.set_exception(error)
         finally:
             self._started.set()
@@ -398,7 +402,7 @@ class Sandbox:
                     BaseUserCreate(email=self.unverified.username, password=self.unverified.password),
                 ),
             )
-            # The listener is open already: whoever connects is served as soon as the loop gets to it.
+            # The listener is already open, so the loop serves a client that connects before `serve()` runs.
             self._started.set()
             await self._server.serve(sockets=[listener])
         finally:

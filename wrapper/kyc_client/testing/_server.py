@@ -1,7 +1,7 @@
-"""The fake API of `testing` over a real socket: a small HTTP/1.1 server on 127.0.0.1, of the standard library.
+"""The fake API of `testing` over a real socket: a small HTTP/1.1 server on 127.0.0.1, from the standard library.
 
-A service under test needs nothing patched to find it, since the library allows `http://` to this machine; and it meets
-real connections, pools, chunks and timeouts there.
+A service under test finds it without patches, because the library allows `http://` to this machine. Connections, pools,
+chunks and timeouts are real.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _log = logging.getLogger("kyc_client.testing")
 
 
 class LoopbackServer:
-    """Serves one fake after another at an address that stays the same; a context manager.
+    """A context manager that serves one fake after another at the same address.
 
     Attributes:
-        url: `http://127.0.0.1:PORT`, once the block has begun.
-        respond: Answers a request; None: nobody is there to.
-        errors: What `respond` raised, other than `httpx.TransportError`.
+        url: `http://127.0.0.1:PORT`, set when the block begins.
+        respond: Answers a request; None while there is no fake to answer.
+        errors: The exceptions that `respond` raised, except `httpx.TransportError`.
     """
 
     url: str
@@ -52,7 +52,7 @@ class LoopbackServer:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        # `serve_forever()` and `shutdown()` would look every now and then; a connection wakes at once.
+        # Wake `handle_request()` with a connection. `serve_forever()` would notice its end only at its next poll.
         self._ended = True
         socket.create_connection((_HOST, self._http.server_port)).close()
         self._thread.join()
@@ -60,7 +60,7 @@ class LoopbackServer:
         self.hang_up()
 
     def hang_up(self) -> None:
-        """Close every connection. Clients that keep them open find out, and make new ones."""
+        """Close every connection. Clients that keep connections open notice this, and open new ones."""
         self._http.hang_up()
 
     def _serve(self) -> None:
@@ -68,26 +68,29 @@ class LoopbackServer:
             self._http.handle_request()
 
     def answer(self, request: httpx.Request, respond: Respond | None) -> Answer | None:
-        """The answer to a request; None if there is to be none, and the connection to be closed.
+        """Return the answer to a request; None to close the connection without one.
 
         Args:
-            request: What came.
-            respond: Who was there to answer when the connection was made. Whoever is there now may be another test's.
+            request: The request that arrived.
+            respond: The value of `respond` when the connection was opened. If it has changed since, the fake of another
+                test serves now, and must not answer.
         """
         try:
             return None if respond is None or respond is not self.respond else respond(request)
         except httpx.TransportError:
             return None
-        except BaseException as error:  # noqa: BLE001 - the test's own code, with pytest.fail(); raised at the end again
+        except BaseException as error:  # noqa: BLE001 - pytest.fail() in the test's code too; `serve()` raises it later
             self.errors.append(error)
-            _log.exception("An answer to %s %s failed; it is given as a 500.", request.method, request.url.path)
+            _log.exception(
+                "The function for %s %s raised an error. The client gets a 500.", request.method, request.url.path
+            )
             return Answer(500, [("Content-Length", "0")], (), 0, threading.Event())
 
 
 class _HTTPServer(ThreadingHTTPServer):
-    """Threads for connections, which end with it also if their clients keep them open."""
+    """Has a thread for each connection, and ends them all, even if the clients keep their connections open."""
 
-    # A crowd may come at once; a connection that finds no place tries again only after a second.
+    # Tests connect with many clients at once. If the queue is full, a client tries again only after a second.
     request_queue_size = 128
 
     def __init__(self, owner: LoopbackServer) -> None:
@@ -96,7 +99,7 @@ class _HTTPServer(ThreadingHTTPServer):
         self._open: set[socket.socket] = set()
 
     def server_bind(self) -> None:
-        # Not HTTPServer's, which asks the name service what this machine is called.
+        # Not HTTPServer's method, because it asks DNS for the name of this machine, which may take seconds.
         TCPServer.server_bind(self)
         self.server_name, self.server_port = _HOST, self.server_address[1]
 
@@ -110,21 +113,21 @@ class _HTTPServer(ThreadingHTTPServer):
 
     def hang_up(self) -> None:
         for connection in tuple(self._open):
-            with contextlib.suppress(OSError):  # Its thread has closed it just now.
+            with contextlib.suppress(OSError):  # Its own thread may have closed it just now.
                 connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - socketserver's signature
         error = sys.exception()
-        # Clients may go away when they like, and an answer may break off when the test says so.
+        # Not errors of the test: a client may disconnect at any time, and an answer may break off on purpose.
         if isinstance(error, Exception) and not isinstance(error, OSError | httpx.TransportError):
             self.owner.errors.append(error)
 
 
 class _Connection(BaseHTTPRequestHandler):
-    """One connection: reads requests, sends answers."""
+    """One connection: reads requests and sends answers."""
 
     protocol_version = "HTTP/1.1"
-    # Else a body might wait for the client's acknowledgement of the head.
+    # Otherwise the body of an answer may wait until the client acknowledges the headers.
     disable_nagle_algorithm = True
     wbufsize = -1
 
@@ -149,7 +152,7 @@ class _Connection(BaseHTTPRequestHandler):
         self.end_headers()
         is_chunked = any(name.lower() == "transfer-encoding" for name, _ in answer.headers)
         for chunk in answer.chunks:
-            # An empty chunk would be the end.
+            # Send an empty chunk as nothing, because it would end the body.
             self.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if is_chunked and chunk else chunk)
             self.wfile.flush()
         if is_chunked and answer.has_body:
@@ -174,4 +177,4 @@ class _Connection(BaseHTTPRequestHandler):
         return data
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's name
-        """Write no log; the fake has records."""
+        """Write no log, because the fake records its requests."""

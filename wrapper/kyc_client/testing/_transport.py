@@ -1,8 +1,7 @@
-"""How the fake API of `testing` takes a request and gives an answer: in memory, but no more kindly than a connection.
+"""The fake API of `testing` in memory. It accepts only what a connection would accept.
 
-A body is read as it is sent, once, so that what cannot be sent twice over a socket cannot be sent twice here either.
-An answer is a stream until somebody reads it. What a fake has to say is an `Answer`; `_server` sends the same one
-over a socket.
+A request's body is read once, so a body that cannot be sent twice over a socket cannot be sent twice here. An answer is
+a stream until the caller reads it. A fake answers with an `Answer`; `_server` sends the same `Answer` over a socket.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ class Answer:
 
     Attributes:
         status: The status code.
-        headers: Name and value, in order.
+        headers: Names and values, in order.
         chunks: The body.
-        delay: Seconds until it is sent.
+        delay: Seconds before it is sent.
         over: Ends the delay early.
-        has_body: Whether there is a body, even if an empty one.
+        has_body: Whether there is a body. An empty body counts.
     """
 
     status: int
@@ -42,12 +41,12 @@ class Answer:
     has_body: bool = True
 
     def hold(self, patience: float | None = None) -> bool:
-        """Wait for the delay, at most `patience` seconds, and tell whether it has passed."""
+        """Wait for the delay, but at most `patience` seconds. Return whether the delay is over."""
         lasts_longer = patience is not None and patience < self.delay
         return self.over.wait(patience if lasts_longer else self.delay) or not lasts_longer
 
     async def ahold(self, patience: float | None) -> bool:
-        """`hold()` for a task, whose event loop goes on meanwhile."""
+        """`hold()` for a task: it does not block the event loop."""
         passed: Future[bool] = Future()
         passed.set_running_or_notify_cancel()
         threading.Thread(target=lambda: passed.set_result(self.hold(patience)), daemon=True).start()
@@ -56,22 +55,22 @@ class Answer:
 
 
 Respond: TypeAlias = Callable[[httpx.Request], Answer]
-"""Answers a request. Raises `httpx.TransportError` where there is to be no answer."""
+"""Answers a request. It raises `httpx.TransportError` to give no answer."""
 
 
 def received(method: str, url: httpx.URL, headers: list[tuple[bytes, bytes]], body: bytes) -> httpx.Request:
-    """A request as a server has it: with the headers that came, and a body that has been read."""
-    # As a stream, since httpx would add headers of its own to content.
+    """Return a request as a server sees it: with the headers that arrived, and a body that has been read."""
+    # Pass the body as a stream. With content=, httpx would add headers of its own.
     request = httpx.Request(method, url, headers=headers, stream=httpx.ByteStream(body))
     request.read()
     return request
 
 
 class FakeTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
-    """Carries requests to a fake, for `httpx.Client` and `httpx.AsyncClient` alike.
+    """Passes requests to a fake, for both `httpx.Client` and `httpx.AsyncClient`.
 
     Args:
-        url: Tells where the fake is; a request to another origin fails like a connection there.
+        url: Returns the fake's address. A request to another origin fails like a failed connection.
         respond: Answers a request.
     """
 
@@ -80,9 +79,9 @@ class FakeTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         self._respond = respond
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Answer a request of an `httpx.Client`, or of a login; httpx calls it."""
+        """Answer a request of an `httpx.Client`, or a login. httpx calls this."""
         self._check_origin(request)
-        # That the stream is of the client's colour, httpx has seen to.
+        # httpx has checked that a sync client has a sync stream, and an async client an async one.
         answer = self._take(request, b"".join(request.stream))  # type: ignore[arg-type]
         patience = _patience(request)
         if answer.delay and not answer.hold(patience):
@@ -90,7 +89,7 @@ class FakeTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         return _response(answer)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Answer a request of an `httpx.AsyncClient`; httpx calls it."""
+        """Answer a request of an `httpx.AsyncClient`. httpx calls this."""
         self._check_origin(request)
         body: list[bytes] = [chunk async for chunk in request.stream]  # type: ignore[union-attr]  # as above
         answer = self._take(request, b"".join(body))
@@ -103,15 +102,13 @@ class FakeTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         ours, theirs = httpx.URL(self._url()), request.url
         if (theirs.scheme, theirs.host, theirs.port) != (ours.scheme, ours.host, ours.port):
             there = f"{theirs.scheme}://{theirs.netloc.decode('ascii')}"
-            raise httpx.ConnectError(
-                f"The fake is at {ours}; it leads nowhere else, so not to {there}.", request=request
-            )
+            raise httpx.ConnectError(f"The fake serves {ours} only. It cannot reach {there}.", request=request)
 
     def _take(self, request: httpx.Request, body: bytes) -> Answer:
         declared = request.headers.get("Content-Length")
         if declared is not None and int(declared) != len(body):
-            # A file as the body that is at its end, for example. This is what a connection makes of it: httpx lets the
-            # error of its dependency through (measured, httpx 0.28).
+            # For example, the body is a file that has been read to its end. A connection raises the same error, because
+            # httpx does not translate this error of h11 (measured with httpx 0.28).
             import h11  # noqa: PLC0415 - rarely needed
 
             much = "little" if len(body) < int(declared) else "much"
@@ -125,7 +122,7 @@ def _patience(request: httpx.Request) -> float | None:
 
 
 def _time_out(request: httpx.Request) -> NoReturn:
-    raise httpx.ReadTimeout("The fake took longer to answer than the client waits.", request=request)
+    raise httpx.ReadTimeout("The fake's answer takes longer than the client's read timeout.", request=request)
 
 
 def _response(answer: Answer) -> httpx.Response:
@@ -134,7 +131,7 @@ def _response(answer: Answer) -> httpx.Response:
 
 
 class _Body(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """The body of an answer: a stream of either colour, to be read once."""
+    """The body of an answer: a sync and async stream that can be read once."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self._iterator = iter(chunks)
@@ -142,7 +139,7 @@ class _Body(httpx.SyncByteStream, httpx.AsyncByteStream):
     def __iter__(self) -> Iterator[bytes]:
         return self._iterator
 
-    # No generator: trio complains about one that its reader leaves halfway.
+    # Not an async generator, because trio warns if its reader stops halfway.
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 

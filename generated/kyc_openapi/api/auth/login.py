@@ -20,7 +20,7 @@ def _get_kwargs(
     headers: dict[str, Any] = {}
 
     _kwargs: dict[str, Any] = {
-        "auth": None,  # Public: sent without a token, and no reason to log in.
+        "auth": None,  # Public: it is sent without a token, and needs no login.
         "method": "post",
         "url": "/auth/jwt/login",
     }

@@ -1,4 +1,4 @@
-"""How the testing kit controls the time, and the logins, of every `LoginAuth` in this process."""
+"""Controls the clock and the logins of every `LoginAuth` in this process, for the fake and the fixtures."""
 
 # pyright: reportPrivateUsage=false
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
 
 
 def living_sources() -> list[TokenSource]:
-    """Every source of this process that is in use."""
+    """Return every source in use in this process."""
     return [source for source in _fork.living() if isinstance(source, TokenSource)]
 
 
 def start_over(source: TokenSource, clock: Clock | None = None) -> Clock:
-    """Forget everything, end the login under way, and use another clock.
+    """Make a source forget everything, end its login, and use another clock.
 
-    When this returns, that login sends nothing more, unless the caller's own code holds it up. Those who wait for it
-    get an error: they belong to a test that has ended, and must not log in to the next test's fake.
+    When this returns, that login sends nothing more, unless the caller's own code delays its end. Callers that wait for
+    it get an error, because they belong to a test that has ended and must not log in to the next test's fake.
 
     Args:
         source: the source.
-        clock: None keeps its clock.
+        clock: the new clock; None keeps the current one.
 
     Returns:
-        The clock before.
+        The previous clock.
     """
     with source._lock:  # noqa: SLF001 - of this package
         before, flight = source._clock, source._flight  # noqa: SLF001

@@ -259,7 +259,7 @@ def test_budget_of_drops_on_a_clock_that_stands_still(server: FaultServer, auth:
     """B2: on a coarse clock (Windows has ticks of 16 ms), a 401 and its login have the same time. The budget holds."""
     colour.token(auth)
     now = time.monotonic()
-    auth._source._use(Clock(monotonic=lambda: now))
+    auth._source.use(Clock(monotonic=lambda: now))
     server.on_resource(REFUSED)
     for _ in range(5):
         assert colour.send("GET", f"{server.base_url}/api", client={"auth": auth}).status_code == 401

@@ -185,7 +185,7 @@ def near_its_end(auth: LoginAuth) -> None:
     """Put the token into its soft phase, where it is used and renewed in the background, by clocks that are ahead."""
     ahead = 3600 - 200
     clock = Clock(monotonic=lambda: time.monotonic() + ahead, wall=lambda: time.time() + ahead)
-    auth._source._use(clock)
+    auth._source.use(clock)
 
 
 @pytest.mark.parametrize("kind", ["stream", "json"])

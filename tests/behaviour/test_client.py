@@ -233,7 +233,7 @@ def test_clients_share_one_tls_context(credentials: kyc_client.Credentials) -> N
     """Loading the CA bundle is what a client costs. It is paid once, for the calls and logins of all clients."""
 
     def contexts(client: kyc_client.Client) -> set[ssl.SSLContext]:
-        for_login = client.login._source._login._endpoint.connection.for_login
+        for_login = client.login._source._endpoint.connection.for_login
         transports = [client.get_httpx_client()._transport, for_login.transports(httpx.HTTPTransport)[0]]
         return {transport._pool._ssl_context for transport in transports}
 

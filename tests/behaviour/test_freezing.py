@@ -11,6 +11,7 @@ import time
 import pytest
 
 from tests.support.fault_server import FaultServer, hang, issue
+from tests.support.gate import settles
 
 # Renews in the background against a server that does not answer, and says so. Goes on when it is told to.
 PROGRAM = """
@@ -18,8 +19,8 @@ import sys, time
 import kyc_client
 
 auth = kyc_client.LoginAuth(sys.argv[1], credentials=kyc_client.Credentials("fake-user", "fake-password"))
-auth._source._deadline = 1.0
 old = auth.get_token()
+auth._source._deadline = 2.0
 while auth.status().phase != "soft":
     time.sleep(0.01)
 assert auth.get_token() is old
@@ -43,6 +44,7 @@ def test_deadline_that_passed_while_nobody_ran() -> None:
             assert process.stdin is not None
             assert process.stdout is not None
             assert process.stdout.readline() == "renews\n"
+            assert settles(lambda: server.login_count == 2)
             process.send_signal(signal.SIGSTOP)
             time.sleep(4)  # Longer than the deadline, its grace, and what is left of the token.
             process.send_signal(signal.SIGCONT)

@@ -249,7 +249,7 @@ def test_proxys_pair_is_not_shown(make: Any) -> None:
     """D8: nor do the objects show the proxy's password, which a crash reporter may find in somebody's locals."""
     made = make("https://kyc.example.com", credentials=PAIR, proxy=f"http://{USER}:{PASSWORD}@proxy.example")
     auth = made if make is LoginAuth else made.get_httpx_client().auth
-    login = auth._source._login
-    for holder in (made, auth, auth._source, login, login._endpoint, login._endpoint.connection):
+    endpoint = auth._source._endpoint
+    for holder in (made, auth, auth._source, endpoint, endpoint.connection):
         shown = repr(holder) + repr(getattr(holder, "__dict__", {}))
         assert CANARY not in shown

@@ -237,7 +237,7 @@ def by_fault_of_ours(server: FaultServer, colour: Colour) -> None:
         password = credentials.password
         raise RuntimeError(password)
 
-    auth._source._login._endpoint.attempt = stumble
+    auth._source._endpoint.attempt = stumble
     colour.token(auth)
 
 
@@ -532,8 +532,7 @@ def test_objects(server: FaultServer, colour: Colour) -> None:
         "auth": auth,
         "source": auth._source,
         "policy": auth._source._policy,
-        "login": auth._source._login,
-        "endpoint": auth._source._login._endpoint,
+        "endpoint": auth._source._endpoint,
         "lease": auth._source.fresh(),
         "token": auth.get_token(),
         "credentials": PAIR,

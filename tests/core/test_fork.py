@@ -106,7 +106,7 @@ def test_hook() -> None:
     for thing in things:
         _fork.register(thing)
     _fork._importing.acquire()
-    _fork._after_fork_in_child()
+    _fork._after_fork()
     assert [thing.forks for thing in things] == [1, 1]
     thread = threading.Thread(target=_fork.load, args=("json",))
     thread.start()

@@ -40,13 +40,11 @@ def load(module: str) -> Any:
         return importlib.import_module(module)
 
 
-def _after_fork_in_child() -> None:
+def _after_fork() -> None:
     _importing.release()
     for forked in living():
         forked.after_fork()
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
-    os.register_at_fork(
-        before=_importing.acquire, after_in_parent=_importing.release, after_in_child=_after_fork_in_child
-    )
+    os.register_at_fork(before=_importing.acquire, after_in_parent=_importing.release, after_in_child=_after_fork)

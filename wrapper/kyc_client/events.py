@@ -18,8 +18,9 @@
 If the token has no expiry, the success line says so. The line of a failure continues with the error's message. Each
 line ends with the base URL in brackets. No event holds a secret, and all events can be pickled.
 
-The function runs in the thread of the event: the login's own thread, or for `TokenRejected` the thread of the call that
-got the 401, which may run an event loop. So the function should count and return. An error that it raises is logged and
+The function runs in the thread of the event: the login's own thread, the thread that watches its deadline, or for
+`TokenRejected` the thread of the call that got the 401. That one may run an event loop, so the function should count
+and return. A login that starts and then stands still with its process has no second event. An error that it raises is logged and
 stopped. It must not call the client whose login has just started, because it would wait for itself.
 """
 

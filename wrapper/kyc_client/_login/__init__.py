@@ -16,7 +16,8 @@ What the first login loads:
     raised         an exception of a transport, and texts fit for a message
     answer         what an answer means
     attempt        one attempt, over a connection of its own
+    transports     whether a caller's transport can be used, and how a login uses it
 
-What is loaded only where it is given: `proxies`, `transports`, `certificates`, `gateway` (headers of the login) and
+What is loaded only where it is given: `proxies`, `certificates`, `gateway` (headers of the login) and
 `secret_file`.
 """

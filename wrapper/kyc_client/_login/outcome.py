@@ -64,7 +64,8 @@ class Failure:
         """
         if not issubclass(self.kind, LoginError):
             return self.kind(self.message)
-        seconds = retry_after or 0.0
-        again = f" (Known from an earlier login. The next one with these credentials is tried in {seconds:.0f} s.)"
+        again = (
+            f" (Known from an earlier login. The next one with these credentials is tried in {retry_after or 0:.0f} s.)"
+        )
         message = self.message + again if cached else self.message
         return self.kind(message, retry_after=retry_after, cached=cached, **self.details)

@@ -62,7 +62,7 @@ class Flight:
         self.future: Future[FailedLogin | None] = Future()
         self.future.set_running_or_notify_cancel()
         self.ended = threading.Event()
-        # Written by the flight's own thread, before it lands. Read by the others only to end or to report it.
+        # Written by the flight's own thread. Read by the others only to end or to report it.
         self.thread: threading.Thread | None = None
         self.credentials: Credentials | None = None
         self.stopped_by: Raised | None = None

@@ -10,7 +10,7 @@ from kyc_client._login.outcome import Failure, Grant
 from kyc_client._login.raised import Raised
 from kyc_client.errors import ConfigurationError, LoginUnavailableError
 
-from .flight import timed_out
+from .flight import INTERRUPTED, timed_out
 from .lease import Lease
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _BACKOFF_SECONDS = 0.5
 def log_in(
     flight: Flight,
     endpoint: LoginEndpoint,
-    source: Callable[[], Credentials],
+    get_credentials: Callable[[], Credentials],
     reporter: Reporter,
     known: Callable[[Credentials], FailedLogin | None],
 ) -> Outcome:
@@ -39,11 +39,11 @@ def log_in(
     Args:
         flight: the flight. This runs in its thread.
         endpoint: performs one attempt.
-        source: returns the credentials.
+        get_credentials: returns the credentials.
         reporter: is told when the login starts.
         known: returns the remembered refusal of these credentials, if there is one.
     """
-    credentials = _ask(source)
+    credentials = _ask(get_credentials)
     if not isinstance(credentials, Credentials):
         return _for_others(flight, credentials)
     flight.credentials = credentials
@@ -51,9 +51,9 @@ def log_in(
     return failed or _for_others(flight, _attempts(flight, endpoint, credentials, reporter))
 
 
-def _ask(source: Callable[[], Credentials]) -> Credentials | Failure | Raised:
+def _ask(get_credentials: Callable[[], Credentials]) -> Credentials | Failure | Raised:
     try:
-        credentials = source()
+        credentials = get_credentials()
     except ConfigurationError as error:
         return Failure(ConfigurationError, str(error))
     except Exception as error:  # noqa: BLE001 - the caller's code, and its message may hold what it was fetching
@@ -102,4 +102,4 @@ def _for_others(flight: Flight, outcome: Outcome) -> Outcome:
     if not is_cancelled and not isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
         return outcome
     flight.stopped_by = outcome
-    return Failure(LoginUnavailableError, "The login was interrupted. Try again.")
+    return INTERRUPTED

@@ -1,10 +1,8 @@
 """The policy: what a request, a 401 and the end of a login change. Pure: no lock, clock, thread or I/O.
 
-A failed login is remembered until the next login may be tried. Until then,
-
-    the token that still works is not renewed
-    a login is pointless in a cool-down. After a refusal, it is pointless for 1 s at a time, because a login after that
-        asks for the credentials again, and they may be new
+A failed login is remembered: a cool-down for everyone, a refusal for its credentials. As long as it is remembered, a
+token that still works is not renewed, and a login is pointless, with one exception: once a second after a refusal, a
+login may ask for the credentials again, because they may be new.
 
 A request asks `decide()`. The answer depends on the token's phase (`lease`):
 
@@ -23,14 +21,15 @@ A login ends, and `landed()` remembers how:
                        `Retry-After` asks for more, that long
     no usable token    the same cool-down
     no credentials     nothing was sent, so this is not remembered, and it replaces no memory. The token is not renewed
-                       for 1 s
+                       for 1 s. The same holds for a test's own error, which a transport raised
 
 A 401 to a request that carried our token asks `rejected()`. The first row that fits counts:
 
     not the current token     send the request again, with the current token or after a login
     expired meanwhile         send it again after the login that is due anyway
     a login is pointless      fail the request with the remembered error. The token stays
-    a refusal is remembered   send it again only if other credentials bring a new token. The token stays
+    a refusal is remembered   send it again only if other credentials bring a new token. The token stays. This needs a
+                              drop too. Without one, fail the request with the remembered error
     a drop is left            drop the token, and send the request again after one login
     no drop is left           hand the 401 to the caller. The token stays
 
@@ -58,10 +57,9 @@ if TYPE_CHECKING:
 
 _COOLDOWN_SECONDS, _COOLDOWN_LIMIT = 1.0, 30.0
 _REFUSAL_SECONDS, _REFUSAL_LIMIT = 60.0, 15 * 60.0
-# Without this, a login brings the same `exp` again and again: servers write it in whole seconds.
-_RENEWAL_PAUSE = 1.0
-# The credentials may come from a vault, which must not be asked for every call.
-_ASKING_PAUSE = 1.0
+# A login less than a second after another one brings the same `exp`, because servers write it in whole seconds. And the
+# credentials may come from a vault, which must not be asked for every call.
+_RENEWAL_PAUSE = _ASKING_PAUSE = 1.0
 _DROPS, _SECONDS_PER_DROP = 3, 10.0
 # Endless new credentials, all of them wrong, must not fill the memory.
 _MAX_REFUSALS = 16
@@ -181,10 +179,10 @@ class Policy:
         self._forget()
 
     def _forget(self) -> None:
-        # The last login, if it failed. What follows from it is decided by time: before `_asking_after` no login is
+        # The last login, if it failed. What follows from it is decided by time: before `_no_login_before` no login is
         # tried, and before `_renewal_after` no token that still works is renewed.
         self._failed: FailedLogin | None = None
-        self._asking_after = self._renewal_after = _NEVER
+        self._no_login_before = self._renewal_after = _NEVER
         self._cooldown = Backoff(_COOLDOWN_SECONDS, _COOLDOWN_LIMIT)
         # Per credentials. They stay remembered while others work, because they may come back.
         self._refusals: dict[Credentials, tuple[Failure | Raised, Backoff]] = {}
@@ -209,7 +207,7 @@ class Policy:
         reason: Reason = "rejected" if was_rejected else "cold" if self.lease is None else "renewal"
         lease = self.usable(now, other_than=other_than)
         if lease is None:
-            failed = self._known_failure(now)
+            failed = self._why_no_login(now)
             return Decision(login=reason) if failed is None else Decision(failure=failed)
         phase = lease.phase(now)
         may_renew = now.monotonic >= self._renewal_after
@@ -217,9 +215,9 @@ class Policy:
             return Decision(lease)
         return Decision(lease, reason) if phase is Phase.SOFT else Decision(login=reason)
 
-    def _known_failure(self, now: Moment) -> FailedLogin | None:
+    def _why_no_login(self, now: Moment) -> FailedLogin | None:
         """Why a login would be pointless now. None if it may help."""
-        if self._failed is None or now.monotonic >= self._asking_after:
+        if self._failed is None or now.monotonic >= self._no_login_before:
             return None
         return self._failed._replace(cached=True)
 
@@ -235,12 +233,14 @@ class Policy:
         """
         if self.lease is not lease or lease.phase(now) is Phase.EXPIRED:
             return AfterRejection.SEND_AGAIN
-        failed = self._known_failure(now)
+        failed = self._why_no_login(now)
         if failed is not None:
             return failed
+        has_drop = self._drops.take(now.monotonic)
         if self._failed is not None and now.monotonic < self._failed.until:
-            return AfterRejection.SEND_AGAIN  # A login for it asks for the credentials first. They may be new.
-        if not self._drops.take(now.monotonic):
+            # A login for it asks for the credentials first. They may be new, and wrong too, so this has a bound.
+            return AfterRejection.SEND_AGAIN if has_drop else self._failed._replace(cached=True)
+        if not has_drop:
             return AfterRejection.HAND_OVER
         self.lease = None
         self._was_rejected = True
@@ -275,7 +275,7 @@ class Policy:
             self._failed = failed
         until = self._failed.until
         is_cooldown = _cools_down(self._failed.failure)
-        self._asking_after = until if is_cooldown else min(until, now.monotonic + _ASKING_PAUSE)
+        self._no_login_before = until if is_cooldown else min(until, now.monotonic + _ASKING_PAUSE)
         self._renewal_after = max(until, now.monotonic + _RENEWAL_PAUSE)
         return failed
 

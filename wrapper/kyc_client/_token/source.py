@@ -68,7 +68,8 @@ class TokenSource:
         # call that has a fresh token does not come here. Another one may wait for what it has interrupted itself: then
         # it ends with an error at the deadline.
         self._lock = threading.RLock()
-        # Written under the lock. Read under the lock, except for `_policy.lease`.
+        # Written under the lock. Read under the lock too, except for `_policy.lease`, and for a look whether `_flight`
+        # is overdue. At worst, the next caller sees it.
         self._policy = Policy()
         self._flight: Flight | None = None
         self._hanging: set[threading.Thread] = set()

@@ -20,8 +20,8 @@ line ends with the base URL in brackets. No event holds a secret, and all events
 
 The function runs in the thread of the event: the login's own thread, the thread that watches its deadline, or for
 `TokenRejected` the thread of the call that got the 401. That one may run an event loop, so the function should count
-and return. A login that starts and then stands still with its process has no second event. An error that it raises is logged and
-stopped. It must not call the client whose login has just started, because it would wait for itself.
+and return. An error that it raises is logged and stopped. It must not call the client whose login has just started,
+because it would wait for itself. A login that starts and then stands still with its process has no second event.
 """
 
 from __future__ import annotations

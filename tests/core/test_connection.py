@@ -170,10 +170,10 @@ def test_this_machine_needs_no_proxy() -> None:
 
 def test_environment_is_read_once() -> None:
     """A variable that is set after the connection was settled changes nothing."""
-    with environment(HTTPS_PROXY="http://first:1"):
+    with environment(HTTPS_PROXY="http://first:1"), pytest.MonkeyPatch.context() as later:
         connection, _ = settle()
-        os.environ["HTTPS_PROXY"] = "http://second:2"
-        os.environ["ALL_PROXY"] = "x://"
+        later.setenv("HTTPS_PROXY", "http://second:2")
+        later.setenv("ALL_PROXY", "x://")
         for _, mounts in (connection.transports(httpx.HTTPTransport), login_transports(connection)):
             assert list(mounts) == ["https://"]
         assert str(connection._proxies["https://"].url) == "http://first:1"  # type: ignore[union-attr]

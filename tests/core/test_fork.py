@@ -12,6 +12,7 @@ import weakref
 
 import pytest
 
+import kyc_client
 from kyc_client import _fork
 
 PROGRAM = """
@@ -153,3 +154,15 @@ def test_objects_are_listed_while_other_threads_register_more() -> None:
         done.set()
         thread.join()
         sys.setswitchinterval(interval)
+
+
+def test_child_has_connections_of_its_own() -> None:
+    """I2: it keeps those of the parent, and neither uses nor closes them."""
+    client = kyc_client.connect(
+        "https://api.example.com", credentials=kyc_client.Credentials("fake-user", "fake-password")
+    )
+    inherited = client.get_httpx_client(), client.get_async_httpx_client()
+    client._pools.after_fork()
+    own = client.get_httpx_client(), client.get_async_httpx_client()
+    assert not set(map(id, own)) & set(map(id, inherited))
+    assert not any(http.is_closed for http in inherited)

@@ -104,5 +104,5 @@ def make_connection(
     if given["proxy"] is not None or (from_environment and getproxies()):
         from .proxies import find_proxies  # noqa: PLC0415 - likewise
 
-        proxies = find_proxies(given["proxy"], context, problems, from_environment=from_environment)
+        proxies = find_proxies(given["proxy"], context, problems)
     return Connection(options, proxies, transport, mounts, login_transport), problems

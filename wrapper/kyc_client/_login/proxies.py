@@ -25,17 +25,19 @@ _NO_PROXY = (
 )
 
 
-def find_proxies(
-    proxy: Any, context: ssl.SSLContext, problems: list[str], *, from_environment: bool
-) -> dict[str, httpx.Proxy | None]:
-    """The proxies by URL pattern, as httpx mounts them. None stands for a direct connection."""
+def find_proxies(proxy: Any, context: ssl.SSLContext, problems: list[str]) -> dict[str, httpx.Proxy | None]:
+    """The proxies by URL pattern, as httpx mounts them. None stands for a direct connection.
+
+    Args:
+        proxy: the caller's. None reads the environment.
+        context: for the connection to the proxy.
+        problems: takes what is wrong.
+    """
     if proxy is not None:
         found, names = {"all://": proxy}, {"all://": "The proxy="}
-    elif from_environment:
+    else:
         found = environment_proxies()
         names = {f"{scheme}://": _variable(f"{scheme}_proxy") for scheme in ("http", "https", "all")}
-    else:
-        return {}
     result: dict[str, httpx.Proxy | None] = {}
     flaws: dict[str, None] = {}
     for pattern, value in found.items():

@@ -14,7 +14,7 @@ import httpx
 from kyc_client._client import connect
 from kyc_client._clock import Clock
 from kyc_client._token.source import wait_sync
-from kyc_client.errors import ConfigurationError, KYCClientError, LoginUnavailableError
+from kyc_client.errors import KYCClientError, LoginUnavailableError
 
 from ._exit import Exit, exit_for
 from ._terminal import fail, harmless, report, tell
@@ -96,15 +96,7 @@ def sandbox(options: Namespace) -> int:
 def _client(options: Namespace) -> httpx.Client:
     """Return the httpx client of a new client from `connect()`."""
     timeout = httpx.Timeout(options.timeout, connect=min(options.timeout, _CONNECT_SECONDS))
-    connected = connect(timeout=timeout, allow_insecure_http=options.allow_insecure_http)
-    try:
-        return connected.get_httpx_client()
-    except (ValueError, ImportError, httpx.InvalidURL) as error:
-        # Show only the class: the message repeats the proxy's address, which may contain a password.
-        why = type(error).__name__
-    raise ConfigurationError(
-        f"The connection cannot be prepared ({why}). Check HTTPS_PROXY and the other proxy variables."
-    )
+    return connect(timeout=timeout, allow_insecure_http=options.allow_insecure_http).get_httpx_client()
 
 
 def _explain(error: KYCClientError) -> Exit:

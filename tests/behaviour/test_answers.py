@@ -284,6 +284,8 @@ def full() -> Any:
 def deaf() -> Any:
     """A server that takes a connection, and reads nothing from it."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        # The connections that it accepts take little, so that a form of a few MiB is stuck.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         accepted = []
 
         def accept() -> None:
@@ -324,7 +326,7 @@ def test_read_timeout(server: FaultServer) -> None:
 
 def test_write_timeout(deaf: socket.socket) -> None:
     """E9: a form that the server does not take in time."""
-    long = Credentials("fake-user", "fake" * 4 * MEGABYTE)
+    long = Credentials("fake-user", "fake" * 2 * MEGABYTE)
     assert "no answer in time" in attempt(deaf, long, write=0.2).message
 
 

@@ -104,6 +104,12 @@ def long_cooldown(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def three_drops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The budget of drops is not refilled before a slow machine is done."""
+    monkeypatch.setattr(policy, "_SECONDS_PER_DROP", 600.0)
+
+
+@pytest.fixture
 def auth(server: FaultServer, credentials: kyc_client.Credentials, long_cooldown: None) -> kyc_client.LoginAuth:
     """A LoginAuth on the fault server, with a long cool-down."""
     return kyc_client.LoginAuth(server.base_url, credentials=credentials)

@@ -20,7 +20,6 @@ import trio
 import kyc_client
 from kyc_client import LoginAuth, connect
 from kyc_client._clock import Clock, Moment
-from kyc_client._token import policy
 from kyc_client._token.lease import Lease
 from kyc_client.testing._sources import start_over
 from tests.behaviour.test_bodies import Pipe
@@ -35,12 +34,6 @@ if TYPE_CHECKING:
     from tests.support.fault_server import Behaviour, Exchange
 
 REFUSED = answer(401, {"detail": "Unauthorized"})
-
-
-@pytest.fixture
-def three_drops(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The budget of drops is not refilled before a slow machine is done."""
-    monkeypatch.setattr(policy, "_SECONDS_PER_DROP", 600.0)
 
 
 # Which requests carry the token

@@ -21,7 +21,6 @@ import trustme
 
 import kyc_client
 from kyc_client import Credentials, LoginAuth, connect
-from kyc_client._token import policy
 from kyc_openapi.api.resource import get_resource
 from tests.core.test_secret import rendered
 from tests.support.fault_server import FaultServer, check, issue
@@ -241,9 +240,9 @@ def test_call_redirected_by_haproxy(haproxy: Chain, colour: Colour, code: int) -
 
 
 @needs_haproxy
-def test_401_of_haproxy(haproxy: Chain, colour: Colour, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("three_drops")
+def test_401_of_haproxy(haproxy: Chain, colour: Colour) -> None:
     """B6, B2: a middlebox that wants a password of its own gets none. It costs three more logins, not one per call."""
-    monkeypatch.setattr(policy, "_SECONDS_PER_DROP", 600.0)
     auth = haproxy.auth("calls-401")
     auth.get_token()
     for _ in range(6):

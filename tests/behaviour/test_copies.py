@@ -62,6 +62,43 @@ def test_cookie_for_another_host_stays_there(client: Client, server: FaultServer
     assert header_lines(server, "Cookie") == ["mine=1"]
 
 
+def test_cookies_with_a_domain_keep_it(client: Client, server: FaultServer) -> None:
+    """D5: also those that are given to the copy, and two of one name for two hosts."""
+    given = httpx.Cookies()
+    given.set("sid", "fake-other", domain="other.example.com")
+    given.set("sid", "fake-mine", domain="127.0.0.1")
+    get_resource.sync(client=client.with_cookies(given))
+    assert header_lines(server, "Cookie") == ["sid=fake-mine"]
+
+
+def test_hook_on_a_copy_stays_there(client: Client, server: FaultServer) -> None:
+    """H10: a hook that is put on the copy's httpx client does not run for the original's calls."""
+    seen: list[httpx.Request] = []
+    mine = client.with_headers({"X-Copy": "1"})
+    mine.get_httpx_client().event_hooks["request"].append(seen.append)
+    get_resource.sync(client=client)
+    assert seen == []
+    get_resource.sync(client=mine)
+    assert len(seen) == 1
+
+
+def test_copy_of_a_client_with_an_httpx_client_of_the_callers(credentials: kyc_client.Credentials) -> None:
+    """J8: a double that was set on the original serves its copies. One that was set on a copy is closed with it."""
+
+    def double(status: int) -> httpx.Client:
+        transport = httpx.MockTransport(lambda _: httpx.Response(status, json={}))
+        return httpx.Client(transport=transport, base_url="https://api.example.com")
+
+    client = connect("https://api.example.com", credentials=credentials).set_httpx_client(double(299))
+    mine = client.with_headers({"X-Copy": "1"})
+    assert mine.get_httpx_client().get("/").status_code == 299
+    other = double(298)
+    with mine.set_httpx_client(other):
+        assert mine.get_httpx_client() is other
+    assert other.is_closed
+    assert client.get_httpx_client().get("/").status_code == 299
+
+
 CHANGES: dict[str, Callable[[Client], Client]] = {
     "headers": lambda client: client.with_headers({"X-Tenant": "b", "X-New": "c"}),
     "cookies": lambda client: client.with_cookies({"mine": "1"}),
@@ -149,6 +186,7 @@ def test_clients_are_hashable(client: Client) -> None:
     assert name(client) is name(client) is not name(mine)
     assert client == client  # noqa: PLR0124 - it is what is tested
     assert client != mine
+    assert client.with_headers({"X": "1"}) != client.with_headers({"X": "1"})
 
 
 @pytest.mark.parametrize("copies", [copy.copy, copy.deepcopy], ids=["copy", "deepcopy"])

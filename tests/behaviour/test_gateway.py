@@ -11,6 +11,7 @@ import pytest
 import kyc_client
 from kyc_client import LoginAuth, connect
 from kyc_openapi.api.resource import get_resource
+from tests.core.test_secret import rendered
 from tests.support.fault_server import answer
 
 if TYPE_CHECKING:
@@ -31,14 +32,19 @@ entrances = pytest.mark.parametrize("entrance", ENTRANCES.values(), ids=ENTRANCE
 @entrances
 @pytest.mark.parametrize(
     "headers",
-    [{"X-Api-Key": KEY, "Host": "kyc.example.com"}, [("x-api-key", KEY), ("host", "kyc.example.com")]],
-    ids=["mapping", "pairs"],
+    [
+        lambda: {"X-Api-Key": KEY, "Host": "kyc.example.com"},
+        lambda: [("x-api-key", KEY), ("host", "kyc.example.com")],
+        lambda: zip(("x-api-key", "host"), (KEY, "kyc.example.com"), strict=True),
+        lambda: httpx.Headers({"X-Api-Key": KEY, "Host": "kyc.example.com"}),
+    ],
+    ids=["mapping", "pairs", "iterator", "httpx.Headers"],
 )
 def test_headers_go_out_with_the_login(
     server: FaultServer, credentials: kyc_client.Credentials, entrance: Callable[..., LoginAuth], headers: Any
 ) -> None:
     """The key of a gateway, and the Host by which it finds the API."""
-    entrance(server.base_url, credentials, headers).get_token()
+    entrance(server.base_url, credentials, headers()).get_token()
     (login,) = server.logins
     assert (login.headers["x-api-key"], login.headers["host"]) == (KEY, "kyc.example.com")
 
@@ -149,3 +155,43 @@ def test_async_only_transport_needs_a_transport_for_the_login(
         assert "Bearer" in str(asyncio.run(main()))
     assert server.login_count == 1
     assert server.hits == []
+
+
+MISUSES: dict[str, dict[str, Any]] = {
+    "on_event": {"on_event": 5},
+    "timeout": {"timeout": (1,)},
+    "credentials": {"credentials": "fake"},
+    "unknown argument": {"unknown": 1},
+    "auth": {"auth": 5},
+    "certificate": {"cert": ([],)},
+    "proxy": {"proxy": "x://"},
+    "base URL": {"base_url": "fake"},
+}
+MISUSES_OF_CONNECT: dict[str, dict[str, Any]] = {
+    "headers": {"headers": 5},
+    "value of a header": {"headers": {"X-A": KEY, "X-B": 5}},
+    "hooks": {"event_hooks": {"response": 5}},
+    "list of hooks": {"event_hooks": [1]},
+}
+
+
+@pytest.mark.parametrize("misuse", MISUSES.values(), ids=MISUSES)
+@pytest.mark.parametrize("entrance", [connect, LoginAuth])
+def test_misuse_shows_no_secret(
+    credentials: kyc_client.Credentials, entrance: Callable[..., Any], misuse: dict[str, Any]
+) -> None:
+    """H3: an error of an entrance passes no frame that holds the other arguments."""
+    name = "login_headers" if entrance is connect else "headers"
+    given = {"base_url": "https://api.example.com", "credentials": credentials, name: {"X-Api-Key": KEY}}
+    given["proxy"] = f"http://fake:{KEY}@127.0.0.1:1"
+    with pytest.raises((TypeError, IndexError, kyc_client.ConfigurationError)) as caught:
+        entrance(**{**given, **misuse})
+    assert KEY not in rendered(caught.value)
+
+
+@pytest.mark.parametrize("misuse", MISUSES_OF_CONNECT.values(), ids=MISUSES_OF_CONNECT)
+def test_misuse_of_connect_shows_no_secret(credentials: kyc_client.Credentials, misuse: dict[str, Any]) -> None:
+    """H3: likewise for what only connect() takes."""
+    with pytest.raises((TypeError, AttributeError)) as caught:
+        connect("https://api.example.com", credentials=credentials, login_headers={"X-Api-Key": KEY}, **misuse)
+    assert KEY not in rendered(caught.value)

@@ -156,26 +156,20 @@ def test_refused_renewal_and_one_401(auth: LoginAuth, server: FaultServer, time:
 
 
 @pytest.mark.parametrize("later", [0.5, 1.5], ids=["at once", "a second later"])
-def test_refused_renewal_and_new_credentials(server: FaultServer, time: Time, later: float) -> None:
+def test_refused_renewal_and_new_credentials(server: FaultServer, time: Time, later: float, colour: Colour) -> None:
     """E5: the old token is revoked and the old password refused. New credentials are tried within a second."""
     right = [Credentials("fake-user", "fake-old"), Credentials("fake-user", "fake-new")]
     auth = on_clock(time, server, lambda: right[0])
-    with httpx.Client(base_url=server.base_url, auth=auth) as client:
-        assert client.get("/api/v1/resource").status_code == 200
-        time.advance(3500)
-        server.on_login(answer(400, {"detail": "LOGIN_BAD_CREDENTIALS"}), by(time))
-        client.get("/api/v1/resource")
-        settled(auth)
-        server.revoke()
-        right.pop(0)
-        time.advance(later)
-        if later < 1:
-            with pytest.raises(BadCredentialsError):
-                client.get("/api/v1/resource")
-            assert server.login_count == 2
-        else:
-            assert client.get("/api/v1/resource").status_code == 200
-            assert server.login_count == 3
+    assert calls(auth, server, 1, colour) == [200]
+    time.advance(3500)
+    server.on_login(answer(400, {"detail": "LOGIN_BAD_CREDENTIALS"}), by(time))
+    assert calls(auth, server, 1, colour) == [200]
+    settled(auth)
+    server.revoke()
+    right.pop(0)
+    time.advance(later)
+    assert calls(auth, server, 1, colour) == (["BadCredentialsError"] if later < 1 else [200])
+    assert server.login_count == (2 if later < 1 else 3)
 
 
 def test_credentials_are_asked_for_once_a_second(server: FaultServer, time: Time) -> None:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import gc
+import html
+import json
+import re
 import subprocess
 import sys
 import textwrap
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import quote, quote_plus
 
 import httpx
 import pytest
@@ -15,12 +20,15 @@ import trio
 
 from kyc_client import Credentials
 from kyc_client._clock import Clock
-from kyc_client._login.answer import Answer
+from kyc_client._login.answer import Answer, spell
 from kyc_client._login.connection import make_connection
 from kyc_client._login.endpoint import USER_AGENT, LoginEndpoint
 from kyc_client._login.gateway import unfit_headers
 from kyc_client._login.outcome import Failure, Grant
-from kyc_client._login.raised import Raised
+from kyc_client._login.raised import Raised, described
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CANARY = "canary-a7e1"
 PAIR = Credentials(f"{CANARY}-login", f"{CANARY}-password")
@@ -123,6 +131,63 @@ def test_text_of_a_raised_one_is_cleaned() -> None:
     assert isinstance(result, Raised)
     assert "not mocked" in result.message
     assert CANARY not in result.message
+
+
+def test_what_a_raised_one_holds_is_cut_too() -> None:
+    """Exceptions in its arguments and attributes lose their frames, and notes with the password go."""
+
+    def fail(request: httpx.Request) -> NoReturn:
+        try:
+            raise ValueError(request.method)  # noqa: TRY301 - it has to have frames
+        except ValueError as inner:
+            error = AssertionError("not mocked", inner)
+            error.inner = inner  # type: ignore[attr-defined]
+            error.add_note("kept")
+            error.add_note(request.content.decode())
+            raise error from None
+
+    result = log_in(fail)
+    assert isinstance(result, Raised)
+    error: Any = result.error(retry_after=None, cached=False)
+    assert error.args[1].__traceback__ is error.inner.__traceback__ is None
+    assert error.__notes__ == ["kept"]
+
+
+def _json(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+# What becomes of a password in a text: how others write it.
+SPELLINGS: dict[str, Callable[[str], str]] = {
+    "as it is": str,
+    "form": quote_plus,
+    "form in small letters": lambda text: re.sub("%..", lambda match: match[0].lower(), quote_plus(text)),
+    "URL": lambda text: quote(text, safe=""),
+    "HTML": html.escape,
+    "HTML with numbers": lambda text: text.replace("&", "&amp;").replace("'", "&#39;").replace('"', "&#34;"),
+    "JSON": lambda text: json.dumps(text)[1:-1],
+    "JSON in UTF-8": lambda text: _json(text)[1:-1],
+    "JSON in JSON": lambda text: _json(_json(text))[3:-3],
+    "repr": repr,
+    "repr of a repr": lambda text: repr(repr(text)),
+    "repr of bytes": lambda text: repr(text.encode()),
+    "UTF-8 read as Latin-1": lambda text: text.encode().decode("latin-1"),
+    "Base64": lambda text: base64.b64encode(text.encode()).decode(),
+    "Base64 of the pair": lambda text: base64.b64encode(f"fake-user:{text}".encode()).decode(),
+    "cut": lambda text: text[:12],
+    "cut in a form": lambda text: quote_plus(text)[:14],
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS.values(), ids=SPELLINGS)
+def test_spellings_of_the_password(spelling: Callable[[str], str]) -> None:
+    """H3: no part of six letters of it stays in the message, however it was written."""
+    password = "pä\"ss/wörd'x+&1-canary"
+    secrets = spell(Credentials("fake-user", password))
+    shown = described(ValueError(f"before {spelling(password)} after"), secrets)
+    assert shown.startswith("ValueError: before ")
+    parts = [spelling(password)[at : at + 6] for at in range(len(spelling(password)) - 6)]
+    assert [part for part in parts if part in shown and "after" not in part] == []
 
 
 def test_trio_cancelled() -> None:

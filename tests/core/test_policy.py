@@ -438,3 +438,33 @@ def test_back_off() -> None:
         assert backoff.until == now + 1
     backoff.extend(211)
     assert backoff.until == 211 + 2
+
+
+def test_looks_at_the_credentials_have_a_bound() -> None:
+    """A 401 while a refusal is remembered looks for new credentials. Each look costs a drop: they may be wrong too."""
+    policy, token = with_token()
+    failed = failed_at(policy, 850, BAD)
+    for second in range(1, 4):
+        assert policy.rejected(token, at(850 + 2 * second)) is SEND_AGAIN
+    for _ in range(2):
+        assert policy.rejected(token, at(857)) == failed._replace(cached=True)
+    assert policy.decide(at(857)) == Decision(token)
+    assert policy.rejected(token, at(862)) is SEND_AGAIN
+
+
+def test_error_after_its_time() -> None:
+    """A caller that was slow to raise it waits for nothing more."""
+    error: Any = FailedLogin(BAD, at(10).monotonic).error(at(11))
+    assert error.retry_after == 0
+    error = FailedLogin(BAD, at(10).monotonic).error(at(9.75))
+    assert error.retry_after == 0.25
+
+
+def test_counts_go_on() -> None:
+    """Over resets, and with each failure."""
+    policy = Policy()
+    for number in range(1, 4):
+        failed_at(policy, 100 * number, UNAVAILABLE)
+        assert policy.status(at(100 * number + 0.5)).next_attempt_in == 0.5
+        policy.reset()
+        assert (policy.resets, policy.status(at(100 * number)).failed_logins) == (number, number)

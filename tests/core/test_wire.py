@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import string
 import subprocess
@@ -332,3 +333,20 @@ def test_http_date_never_raises(text):
     """Whatever is in a header, reading it does not raise."""
     seconds = read_http_date(text)
     assert seconds is None or abs(seconds) < 1e12
+
+
+@pytest.mark.parametrize("end", ["", "\\", '"', '"]', "[", "x"])
+def test_string_without_an_end_costs_little(end: str) -> None:
+    """E8: 64 KiB of quotes in a string that does not end. Python runs no other thread during a regular expression."""
+    hostile = ('["' + '\\"' * 32_000 + end).encode()
+    began = time.process_time()
+    with contextlib.suppress(ValueError):
+        read_json(hostile)
+    assert time.process_time() - began < 1.0
+
+
+@pytest.mark.parametrize("text", ['"[[[[', '["a\\"[[[', '"\\'])
+def test_brackets_in_a_string_do_not_count(text: str) -> None:
+    """Neither in one that does not end. It is no JSON, and that is the error."""
+    with pytest.raises(ValueError, match=r"^(?!more than)"):
+        read_json((text + "[" * 100).encode())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import httpx
 
 from ._clock import Clock
-from ._settings import DEFAULT_TIMEOUT, LOGIN_ARGUMENTS, CredentialsSource, as_callable, configure
+from ._settings import DEFAULT_TIMEOUT, LOGIN_ARGUMENTS, CredentialsSource, as_callable, configure, without_frames
 from ._token.lease import Lease, Token
 from ._token.policy import LoginStatus  # noqa: TC001 - as above
 from ._token.reporter import OnEvent, Reporter
@@ -56,10 +56,7 @@ class LoginAuth(httpx.Auth):
         TypeError: an argument that httpx does not know, or that is not about connections.
     """
 
-    requires_request_body = False
-    # A streamed download must reach the caller as a stream.
-    requires_response_body = False
-
+    @without_frames
     def __init__(  # noqa: PLR0913 - each is optional, and given by name
         self,
         base_url: str | httpx.URL | None = None,
@@ -71,7 +68,6 @@ class LoginAuth(httpx.Auth):
         headers: Any = None,
         **connection_args: Any,
     ) -> None:
-        transport = connection_args.get("transport")
         endpoint = configure(
             "LoginAuth()",
             base_url,
@@ -82,12 +78,8 @@ class LoginAuth(httpx.Auth):
             needs_credentials=False,
             allow_insecure_http=allow_insecure_http,
             login_headers=headers,
-            login_transport=transport,
+            login_transport=connection_args.get("transport"),
         )
-        if isinstance(endpoint, Exception):
-            # A crash reporter shows the locals of this frame.
-            del base_url, credentials, headers, connection_args, transport
-            raise endpoint
         self._set_up(endpoint, credentials, on_event)
 
     def _set_up(self, endpoint: LoginEndpoint, credentials: CredentialsSource, on_event: OnEvent | None) -> None:
@@ -208,14 +200,13 @@ class LoginAuth(httpx.Auth):
         # A crash reporter may ask for it in the middle of `__init__`.
         return f"LoginAuth({str(getattr(self, '_base_url', '?'))!r})"
 
-    def __copy__(self) -> NoReturn:
+    def __copy__(self, _memo: object = None) -> NoReturn:
         raise TypeError(
             "A LoginAuth is not copied, because two of them would log in twice. "
             "Use this one: it serves any number of clients, threads and event loops at the same time."
         )
 
-    def __deepcopy__(self, memo: object) -> NoReturn:
-        self.__copy__()
+    __deepcopy__ = __copy__
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError("A LoginAuth is not pickled, because it holds a token and a lock. Make one in each process.")

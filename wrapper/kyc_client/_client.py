@@ -17,7 +17,7 @@ from kyc_openapi import AuthenticatedClient
 from . import _fork
 from ._auth import LoginAuth, auth_for
 from ._login.endpoint import USER_AGENT
-from ._settings import DEFAULT_TIMEOUT, CredentialsSource, configure
+from ._settings import DEFAULT_TIMEOUT, CredentialsSource, configure, without_frames
 from ._token.loops import current_loop, is_over
 from ._token.reporter import OnEvent  # noqa: TC001 - for those who evaluate the annotations
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ._login.endpoint import LoginEndpoint
 
 
+@without_frames
 def connect(  # noqa: PLR0913 - each is optional, and given by name
     base_url: str | httpx.URL | None = None,
     *,
@@ -84,10 +85,6 @@ def connect(  # noqa: PLR0913 - each is optional, and given by name
         login_transport=login_transport,
         user_agent=headers["User-Agent"],
     )
-    if isinstance(endpoint, Exception):
-        # A crash reporter shows the locals of this frame.
-        del base_url, credentials, httpx_args, headers, login_headers
-        raise endpoint
     auth = auth_for(endpoint, credentials, on_event)
     httpx_args |= {"event_hooks": _hooks(auth, httpx_args.get("event_hooks")), "auth": auth}
     # The generated class says `dict` for headers and cookies. A dictionary would lose repeated headers, and the domains
@@ -130,8 +127,9 @@ class Client(AuthenticatedClient):
     login: LoginAuth = attrs.field(kw_only=True)
     _pools: _Pools = attrs.field(kw_only=True, alias="pools", repr=False)
 
-    def __hash__(self) -> int:  # type: ignore[override]  # attrs takes it away from a class that is compared by fields
-        return object.__hash__(self)
+    # The generated class is compared by its fields, and has no hash.
+    __eq__ = object.__eq__  # pyright: ignore[reportAssignmentType]
+    __hash__ = object.__hash__  # type: ignore[assignment]
 
     def get_httpx_client(self) -> httpx.Client:
         """The `httpx.Client` of this process, made on first use."""
@@ -150,7 +148,7 @@ class Client(AuthenticatedClient):
     def with_cookies(self, cookies: Mapping[str, str]) -> Client:
         """A copy with more cookies. A cookie of the same name, domain and path is replaced."""
         merged = httpx.Cookies(self._cookies)
-        merged.update(httpx.Cookies(dict(cookies)))
+        merged.update(cookies if isinstance(cookies, httpx.Cookies) else dict(cookies))
         return self._copy(cookies=merged)
 
     def with_timeout(self, timeout: httpx.Timeout) -> Client:
@@ -160,16 +158,15 @@ class Client(AuthenticatedClient):
     def _copy(self, **changes: Any) -> Client:
         from ._copy import copy_of  # noqa: PLC0415 - rarely needed
 
-        return copy_of(self, self._pools, changes)
+        return copy_of(self, changes)
 
-    def __copy__(self) -> NoReturn:
+    def __copy__(self, _memo: object = None) -> NoReturn:
         raise TypeError(
             "A client is not copied, because it holds connections. Use this one: threads, tasks and event loops may "
             "share it. with_headers(), with_cookies() and with_timeout() return a client that differs in these."
         )
 
-    def __deepcopy__(self, memo: object) -> NoReturn:
-        self.__copy__()
+    __deepcopy__ = __copy__
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError(

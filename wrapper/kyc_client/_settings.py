@@ -1,13 +1,10 @@
-"""What `connect()` and `LoginAuth()` are given, settled once, before anything is sent.
-
-What is wrong comes back as an exception that another frame raises. A crash reporter shows the locals of the frames that
-an error passes, and the frames here hold passwords of proxies and keys of gateways.
-"""
+"""What `connect()` and `LoginAuth()` are given, checked once, before anything is sent."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import httpx
 
@@ -17,11 +14,31 @@ from ._login.credentials import BASE_URL, LOGIN, PASSWORD, Credentials, Environm
 from ._login.endpoint import USER_AGENT, LoginEndpoint
 from .errors import ConfigurationError
 
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 CredentialsSource: TypeAlias = Credentials | Callable[[], Credentials] | None
 
 # httpx's own default is 5 s for everything. Uploads of documents take longer.
 DEFAULT_TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 LOGIN_ARGUMENTS = frozenset({"cert", "mounts", "proxy", "transport", "trust_env", "verify"})
+
+
+def without_frames(function: _Function) -> _Function:
+    """Make a function raise its errors without the frames that they passed.
+
+    A crash reporter shows the locals of these frames. Here, they hold passwords of proxies and keys of gateways.
+    """
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - raised below
+            error.__traceback__ = error.__context__ = error.__cause__ = None
+            problem = error
+        del args, kwargs
+        raise problem
+
+    return call  # type: ignore[return-value]  # it takes and returns the same  # pyright: ignore[reportReturnType]
 
 
 def configure(  # noqa: PLR0913 - what both entrances are given
@@ -37,7 +54,7 @@ def configure(  # noqa: PLR0913 - what both entrances are given
     login_headers: Any,
     login_transport: Any,
     user_agent: str = USER_AGENT,
-) -> LoginEndpoint | Exception:
+) -> LoginEndpoint:
     """Check what an entrance is given, and read the environment.
 
     Args:
@@ -53,14 +70,15 @@ def configure(  # noqa: PLR0913 - what both entrances are given
         login_transport: the login's own transport, or None.
         user_agent: the `User-Agent` of the login, unless `login_headers` has one.
 
-    Returns:
-        Where and how to log in, or the error to raise: a `ConfigurationError` with everything that is wrong, or a
-        `TypeError`.
+    Raises:
+        ConfigurationError: with everything that is wrong.
+        TypeError: an argument of a wrong type, or one that the entrance does not take.
     """
-    misuse = _misuse_of(entrance, arguments, known, credentials)
-    settled = _as_timeout(timeout)
-    if misuse or settled is None:
-        return TypeError(misuse or "timeout= takes seconds, an httpx.Timeout, or None.")
+    _check_types(entrance, arguments, known, credentials)
+    settled = httpx.Timeout(timeout)
+    # httpx itself would find out only when it waits.
+    if not all(isinstance(seconds, int | float | None) for seconds in settled.as_dict().values()):
+        raise TypeError("timeout= takes seconds, an httpx.Timeout, or None.")
     needed: tuple[str, ...] = () if base_url is not None else (BASE_URL,)
     if credentials is None and needs_credentials:
         needed += (LOGIN, PASSWORD)
@@ -68,6 +86,8 @@ def configure(  # noqa: PLR0913 - what both entrances are given
     url, unfit = parse_base_url(text if base_url is None else base_url, allow_insecure_http=allow_insecure_http)
     connection, problems = make_connection(url, arguments, login_transport)
     headers = httpx.Headers({"User-Agent": user_agent})
+    # As a list, because it may be an iterator, which can be read only once.
+    login_headers = login_headers if hasattr(login_headers, "items") else list(login_headers or ())
     if login_headers:
         from ._login.gateway import unfit_headers  # noqa: PLC0415 - rarely needed
 
@@ -75,7 +95,7 @@ def configure(  # noqa: PLR0913 - what both entrances are given
         if not problems[-1]:
             headers.update(login_headers)
     if any(found := (missing, unfit, *problems)):
-        return ConfigurationError("\n".join(filter(None, found)))
+        raise ConfigurationError("\n".join(filter(None, found)))
     return LoginEndpoint(url, settled, connection, headers)
 
 
@@ -86,20 +106,12 @@ def as_callable(credentials: CredentialsSource) -> Callable[[], Credentials]:
     return (lambda: credentials) if isinstance(credentials, Credentials) else credentials
 
 
-def _misuse_of(entrance: str, arguments: dict[str, Any], known: frozenset[str], credentials: object) -> str | None:
-    """Why an entrance cannot be called like this. httpx would complain only at the first call."""
+def _check_types(entrance: str, arguments: dict[str, Any], known: frozenset[str], credentials: object) -> None:
+    """Raise `TypeError` for what httpx would complain about only at the first call, and for what is no credentials."""
     if "auth" in arguments:
-        return f"{entrance} takes no auth: it sets that itself. With an auth of yours, use kyc_openapi.Client."
+        raise TypeError(f"{entrance} takes no auth: it sets its own. With yours, use kyc_openapi.Client.")
     if unknown := ", ".join(sorted(arguments.keys() - known)):
-        return f"{entrance} takes no {unknown}. Of httpx's arguments it takes {', '.join(sorted(known))}."
-    if credentials is None or isinstance(credentials, Credentials):
-        return None
-    if callable(credentials) and not isinstance(credentials, type):
-        return None
-    return "credentials= takes kyc_client.Credentials, or a callable without arguments that returns them."
-
-
-def _as_timeout(timeout: float | httpx.Timeout | None) -> httpx.Timeout | None:
-    """An `httpx.Timeout` of numbers. httpx itself would find out only when it waits."""
-    result = httpx.Timeout(timeout)
-    return result if all(isinstance(seconds, int | float | None) for seconds in result.as_dict().values()) else None
+        raise TypeError(f"{entrance} takes no {unknown}. Of httpx's arguments it takes {', '.join(sorted(known))}.")
+    if not isinstance(credentials, Credentials | None) and (not callable(credentials) or isinstance(credentials, type)):
+        what = "credentials= takes kyc_client.Credentials, or a callable without arguments that returns them."
+        raise TypeError(what)

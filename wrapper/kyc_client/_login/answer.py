@@ -11,7 +11,7 @@ import json
 import re
 from html import escape
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, urlencode
 
 import httpx
 
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 _MAX_RETRY_AFTER = 15 * 60.0
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{2,63}")
 _MAX_FIELDS = 20
+# Beginnings of a password of so many characters are kept out of messages too.
+_MIN_BEGINNING, _MAX_BEGINNING = 8, 256
+_MAX_SPELLED = 4096
 # The error for each code, and what to do. The code decides, because a gateway may change the status.
 _REFUSALS: Mapping[str, tuple[type[LoginError], str]] = {
     "LOGIN_BAD_CREDENTIALS": (
@@ -251,6 +254,18 @@ class Spellings(Masked):
         return iter(self._texts)
 
 
+def _form(name: str, password: str) -> str:
+    return urlencode({"username": name, "password": password, "grant_type": "password"})
+
+
+def _lower_percent(text: str) -> str:
+    return re.sub("%..", lambda match: match[0].lower(), text)
+
+
+def _decimal_escape(text: str) -> str:
+    return escape(text, quote=False).replace("'", "&#39;").replace('"', "&#34;")
+
+
 def spell(credentials: Credentials, *others: str) -> Spellings:
     """What is submitted, as it is and as forms, URLs, HTML, JSON, Python and HTTP write it. The longest comes first.
 
@@ -260,11 +275,23 @@ def spell(credentials: Credentials, *others: str) -> Spellings:
         credentials: the login and password.
         others: further secrets that go with them.
     """
-    pair = f"{credentials.username}:{credentials.password}"
-    given = (credentials.password, credentials.username, *others)
-    spellings = {base64.b64encode(pair.encode()).decode()}
-    for secret in given:
-        spellings.update((secret, quote(secret), quote(secret, safe=""), quote_plus(secret), escape(secret)))
-        spellings.update(text[1:-1] for text in (json.dumps(secret), repr(secret), ascii(secret)))
-        spellings.add(repr(secret.encode())[2:-1])
+    name, password = credentials.username, credentials.password
+    wholes = (f"{name}:{password}", password, _form(name, password))
+    spellings = {base64.b64encode(whole.encode()).decode().rstrip("=") for whole in wholes}
+    for given in (password, name, *others):
+        if len(given) > _MAX_SPELLED:  # Whoever has such a password would pay for each spelling at each login.
+            spellings.update((given, quote_plus(given)))
+            continue
+        # Also as a text that was sent in UTF-8 and read in another encoding.
+        for secret in (given, given.encode().decode("latin-1")):
+            quoted = [quote(secret), quote(secret, safe=""), quote_plus(secret)]
+            spellings.update(quoted, map(_lower_percent, quoted), (secret, escape(secret), _decimal_escape(secret)))
+            shown = [json.dumps(secret), json.dumps(secret, ensure_ascii=False), repr(secret), ascii(secret)]
+            shown += [*map(repr, shown), *(json.dumps(text, ensure_ascii=False) for text in shown)]
+            shown.append(repr(secret.encode())[1:])
+            spellings.update(text.strip("'\"\\") for text in shown)
+    # A text may be cut in the middle of the password.
+    for text in (password, quote_plus(password)):
+        spellings.update(text[:length] for length in range(_MIN_BEGINNING, min(len(text), _MAX_BEGINNING)))
+    spellings.discard("")
     return Spellings(sorted(spellings, key=len, reverse=True))

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 _MAX_TEXT = 200
+# A secret that is cut here leaves a beginning, which `answer.spell` knows too.
+_MAX_LOOK = 10_000
 
 
 class Raised:
@@ -27,7 +29,8 @@ class Raised:
     """
 
     def __init__(self, original: BaseException, secrets: Iterable[str] = ()) -> None:
-        _forget_frames(original)
+        secrets = list(secrets)
+        _forget_frames(original, secrets)
         self.original = original
         self.kind = type(original)
         self.message = described(original, secrets)
@@ -44,12 +47,15 @@ class Raised:
         return error
 
 
-def _forget_frames(error: BaseException) -> None:
-    """Cut an exception, and those that it groups, off from the frames that they passed and from other exceptions."""
+def _forget_frames(error: BaseException, secrets: Iterable[str] = (), seen: frozenset[int] = frozenset()) -> None:
+    """Cut an exception, and those that it holds, off from frames, other exceptions, and notes with a secret."""
     error.__traceback__ = error.__context__ = error.__cause__ = None
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
-            _forget_frames(inner)  # pyright: ignore[reportUnknownArgumentType]
+    notes = getattr(error, "__notes__", [])
+    notes[:] = [note for note in notes if not any(secret in str(note) for secret in secrets)]
+    held: list[Any] = [*error.args, *vars(error).values(), *getattr(error, "exceptions", ())]
+    for inner in held:
+        if isinstance(inner, BaseException) and id(inner) not in seen:
+            _forget_frames(inner, secrets, seen | {id(error)})
 
 
 def described(error: BaseException, secrets: Iterable[str]) -> str:
@@ -61,8 +67,8 @@ def described(error: BaseException, secrets: Iterable[str]) -> str:
 def plain(value: object, secrets: Iterable[str] = ()) -> str:
     """A text from outside, fit for a message: short, printable, and without what was submitted."""
     text = ""
-    with contextlib.suppress(Exception):  # An exception of the caller's may raise when it is shown.
-        text = str(value)
+    with contextlib.suppress(BaseException):  # An exception of the caller's may raise anything when it is shown.
+        text = str(value)[:_MAX_LOOK]
     for secret in secrets:
         text = text.replace(secret, "***")
     return "".join(character if character.isprintable() else "?" for character in text[:_MAX_TEXT])

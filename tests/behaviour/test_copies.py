@@ -99,6 +99,22 @@ def test_copy_of_a_client_with_an_httpx_client_of_the_callers(credentials: kyc_c
     assert client.get_httpx_client().get("/").status_code == 299
 
 
+@pytest.mark.parametrize("loops", [Asyncio(), Trio()], ids=repr)
+def test_async_client_of_the_callers_on_a_copy(credentials: kyc_client.Credentials, loops: Asyncio | Trio) -> None:
+    """J8: likewise in async code."""
+
+    async def main() -> None:
+        client = connect("https://api.example.com", credentials=credentials)
+        mine = client.with_headers({"X-Copy": "1"})
+        transport = httpx.MockTransport(lambda _: httpx.Response(299, json={}))
+        double = httpx.AsyncClient(transport=transport, base_url="https://api.example.com")
+        async with mine.set_async_httpx_client(double):
+            assert (await mine.get_async_httpx_client().get("/")).status_code == 299
+        assert double.is_closed
+
+    loops.run(main)
+
+
 CHANGES: dict[str, Callable[[Client], Client]] = {
     "headers": lambda client: client.with_headers({"X-Tenant": "b", "X-New": "c"}),
     "cookies": lambda client: client.with_cookies({"mine": "1"}),

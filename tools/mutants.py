@@ -38,7 +38,7 @@ MODULES = (
 )
 TESTS = {
     "core": ("wire", "lease", "policy", "source", "loops", "reporter", "clock", "fork"),
-    "behaviour": ("auth", "bodies", "origins", "client", "gateway", "storms"),
+    "behaviour": ("auth", "bodies", "origins", "client", "copies", "gateway", "storms"),
 }
 # These tests look for secrets in frames. mutmut adds a frame to each call, and that frame holds all arguments.
 FRAMES = ("no_frame_shows", "opens_no_tunnel", "proxy_that_is_none")

@@ -20,7 +20,7 @@ from kyc_openapi.api.auth import login
 from kyc_openapi.models import LoginForm
 
 from .answer import Answer, interpret, spell
-from .raised import Raised
+from .raised import Raised, forget_frames
 from .transports import MAX_ANSWER_BYTES, BorrowedTransport
 from .wire import read_json
 
@@ -71,6 +71,7 @@ def _exchange(
         raise  # A test's own word, for example respx's "not mocked".
     except Exception as error:  # noqa: BLE001 - the caller's transport may raise anything, and so may a hostile body
         exchange.answer.note(error, secrets)
+        forget_frames(error)  # They and the error hold each other, and the password.
         return None
 
 

@@ -30,7 +30,7 @@ class Raised:
 
     def __init__(self, original: BaseException, secrets: Iterable[str] = ()) -> None:
         secrets = list(secrets)
-        _forget_frames(original, secrets)
+        forget_frames(original, secrets)
         self.original = original
         self.kind = type(original)
         self.message = described(original, secrets)
@@ -43,19 +43,20 @@ class Raised:
         with contextlib.suppress(Exception):  # Its class may do anything in the middle of being copied.
             duplicate = copy.copy(error)
             error = duplicate if type(duplicate) is self.kind else error
-        _forget_frames(error)
+        forget_frames(error)
         return error
 
 
-def _forget_frames(error: BaseException, secrets: Iterable[str] = (), seen: frozenset[int] = frozenset()) -> None:
+def forget_frames(error: BaseException, secrets: Iterable[str] = (), seen: frozenset[int] = frozenset()) -> None:
     """Cut an exception, and those that it holds, off from frames, other exceptions, and notes with a secret."""
+    held: list[Any] = [error.__context__, error.__cause__, *error.args, *vars(error).values()]
     error.__traceback__ = error.__context__ = error.__cause__ = None
     notes = getattr(error, "__notes__", [])
     notes[:] = [note for note in notes if not any(secret in str(note) for secret in secrets)]
-    held: list[Any] = [*error.args, *vars(error).values(), *getattr(error, "exceptions", ())]
+    held += getattr(error, "exceptions", ())
     for inner in held:
         if isinstance(inner, BaseException) and id(inner) not in seen:
-            _forget_frames(inner, secrets, seen | {id(error)})
+            forget_frames(inner, secrets, seen | {id(error)})
 
 
 def described(error: BaseException, secrets: Iterable[str]) -> str:
